@@ -99,11 +99,5 @@ def ask(
 
 
 def _tell(event: AskEvent) -> None:
-    """Show a step on stderr; a sentence of a draft is not checked yet, and says so."""
-    shown = {
-        "passages": f"Found {event.text}.",
-        "draft": f"Draft, not checked yet: {event.text}",
-        "judging": f"Judging {event.text}…",
-    }[event.step]
     # Stdout holds the result alone, so that it can go into a file or a pipe.
-    print(printable(shown), file=sys.stderr, flush=True)
+    print(printable(event.line), file=sys.stderr, flush=True)

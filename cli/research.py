@@ -94,9 +94,6 @@ def summarize(
     *,
     nodes: SeveralChatOptions = SEVERAL_CHAT,
     table: TableOptions = TABLE,
-    sentences: Annotated[
-        int, bounded("Maximum number of sentences without a chat model.", gte=1, lte=50)
-    ] = 8,
     most: MostOf = DEFAULT_MOST,
     only: Only = EVERYTHING,
     output: OutputOption = None,
@@ -107,10 +104,7 @@ def summarize(
 
     # As an argument or with `--document`: both name documents, and may be mixed.
     wanted = replace(only, document=(*(documents or ()), *only.document))
-    report: CheckedReport = flow(
-        sentences=sentences,
-        **_common(nodes, table, most, wanted, output),
-    )
+    report: CheckedReport = flow(**_common(nodes, table, most, wanted, output))
     return _show_report(report, out)
 
 

@@ -102,11 +102,11 @@ def search(
         )
         answers = [found]
     else:
-        from prefect_ollama.tasks.searching import Corpus, reranker_of
+        from prefect_ollama.tasks.searching import Corpus
 
-        # Before the table is opened, so that a wrong name is refused at once.
-        ranker = reranker_of(rerank, timeout=rerank_timeout)
-        with Corpus(table.place(), at, model=nodes.model, reranker=ranker) as corpus:
+        with Corpus(
+            table.place(), at, model=nodes.model, reranker=rerank, rerank_timeout=rerank_timeout
+        ) as corpus:
             answers = corpus.search_all(
                 asked,
                 only=only.options(),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote
-from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
@@ -23,24 +20,10 @@ from prefect_ollama.flows.parameters import (
     shown,
     shown_option,
 )
-from prefect_ollama.tasks.answer import draw_quotes, judge_answer, show_answer, write_answer
-from prefect_ollama.tasks.answering import (
-    AskOptions,
-    answering_nodes,
-    choose,
-    strength,
-    with_models,
-    without_chat,
-)
+from prefect_ollama.tasks.answer import answer_question, draw_quotes, show_answer
+from prefect_ollama.tasks.answering import AskOptions
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import SearchOptions, embed_question, search_table
-from prefect_ollama.tasks.searching import (
-    MarkedPage,
-    normalised,
-    open_for_search,
-    question_note,
-)
-from prefect_ollama.tasks.verify_nodes import nodes_for_questions
+from prefect_ollama.tasks.searching import MarkedPage, open_corpus
 
 DEFAULT = AskOptions()
 
@@ -93,27 +76,9 @@ def ask(
         ('extract', 'tides.pdf', 1)
     """
     refuse_empty_tabs()
-    started = time.monotonic()
-    store = open_for_search(resolve_table(table))
-    opened, made, asked = Opaque(store), store.identity, normalised(question)
     options = AskOptions(passages, drafts, mark_unsupported=mark_unsupported)
-    searching = SearchOptions(passages, mode, only.to_filter(source).condition(store.manifest))
-    with (
-        nodes_for_questions(store, cluster, model) as (spec, dispatcher),
-        answering_nodes(with_models(spec, chat_model, judge_model), dispatcher) as nodes,
-    ):
-        vector = None if mode == "text" else embed_question(asked, Opaque(dispatcher), opened)
-        hits = search_table(opened, vector, asked, searching)
-        # A question that the passages cannot answer costs no request to a chat model.
-        answer = without_chat(asked, hits, nodes, strength(asked, hits, made.model))
-        if answer is None:
-            written = write_answer(asked, Opaque(hits), Opaque(nodes), options)
-            judged = judge_answer(asked, written, Opaque(nodes), made.model)
-            answer = choose(asked, written.content, judged.content, nodes, options)
-    said = "" if mode == "text" else question_note(asked, dispatcher.cluster)
-    # What concerns the question comes before what concerns the answer.
-    notes = (*([said] if said else []), *answer.notes)
-    answer = replace(answer, notes=notes, seconds=time.monotonic() - started)
+    with open_corpus(table, cluster, model=model, chat_model=chat_model, judge_model=judge_model) as corpus:
+        answer = answer_question(Opaque(corpus), question, mode, only.to_filter(source), options)
     # After the nodes are closed: drawing takes seconds, in which other runs may use them.
     pages: dict[Quote, list[MarkedPage]] = draw_quotes(Opaque(answer)).content if show and answer else {}
     show_answer(answer, Opaque(pages))

@@ -26,8 +26,7 @@ from prefect_ollama.flows.parameters import (
     shown,
 )
 from prefect_ollama.flows.reports import ReportRun, make_report
-from prefect_ollama.tasks.query import SearchOptions
-from prefect_ollama.tasks.research import Workplace, choose_sentences, find_passages, split_question
+from prefect_ollama.tasks.researching import Searching, Steps
 from prefect_ollama.tasks.searching import normalised, open_for_search
 
 # Task of the text for the chat model; the question follows.
@@ -78,27 +77,31 @@ def research(
         The report: the text with file, page and words of each quote, the parts, what was dropped, and the steps.
 
     Raises:
-        ConfigurationError: A parameter or block cannot work, a filter fits no document, or the file cannot be written.
+        ConfigurationError: A parameter or block cannot work, no chat model is named, a filter fits no document, or the
+            file cannot be written.
         TableError: There is no such table, or it holds vectors of another model than the nodes'.
         ClusterError: No node works, or none can chat with a chat model.
         ChatError: No node gave an answer that can be used, for any part.
 
     Requires: the table readable on the machine that runs it; a node with the table's model, or the embedded model if
-    the table was made with it; for a text in own words nodes with a chat model.
+    the table was made with it; nodes with a chat model.
 
     Examples:
         >>> from prefect_ollama.flows import research
-        >>> report = research("Why does the tide rise twice a day?", "http://gpu-box:11434", "papers")
+        >>> report = research(
+        ...     "Why does the tide rise twice a day?", "http://big-box:11434", "papers", chat_model="qwen3"
+        ... )
         >>> quote = next(report.answer.quotes())
-        >>> report.answer.kind, quote.path, quote.page_from
-        ('extract', 'tides.pdf', 1)
+        >>> quote.path, quote.page_from
+        ('tides.pdf', 1)
     """
     refuse_empty_tabs()
     store = open_for_search(resolve_table(table))
     asked = normalised(question)
-    searching = SearchOptions(passages, mode, only.to_filter(source).condition(store.manifest))
     return make_report(
-        lambda at: _researched(asked, at, parts),
+        asked,
+        TASK + asked,
+        lambda run: _begin_parts(run, asked, parts),
         store,
         cluster,
         file=file,
@@ -106,26 +109,19 @@ def research(
         chat_model=chat_model,
         other_chat_models=other_chat_models,
         judge_model=judge_model,
-        searching=searching,
+        searching=Searching(store, passages, mode, only.to_filter(source).condition(store.manifest)),
         bounds=limits.to_options(),
     )
 
 
-def _researched(question: str, at: Workplace, most: int) -> CheckedReport:
-    run = ReportRun(question, TASK + question, at)
-    # Without a chat model: sentences of the documents, as `ask` gives them.
-    if at.steps is None:
-        found = run.step(find_passages, "Find passages", question)
-        chosen = run.step(choose_sentences, "Choose sentences", question, found)
-        return run.finished(chosen.result().content.value)
+def _begin_parts(run: ReportRun, question: str, most: int) -> None:
     questions: tuple[str, ...] = (question,)
     if most > 1:
-        split = run.step(split_question, "Split the question", question, most)
+        split = run.step(Steps.split, "Split the question", question, most)
         # If a limit does not allow the split, the question itself is the only part.
         questions = split.result().content.value or questions
     # All parts are submitted before any is waited for, so that no node is idle meanwhile.
     for number, part in enumerate(questions, 1):
         label = f"part {number}"
-        found = run.step(find_passages, f"Find passages of {label}", part)
+        found = run.step(Steps.find, f"Find passages of {label}", part)
         run.part(label, part, part, found, found=True)
-    return run.report()

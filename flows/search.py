@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated
 
 from pydantic import Field
 
 from prefect_ollama.blocks.documents import Found
 from prefect_ollama.blocks.lance import Mode
-from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
@@ -22,21 +20,8 @@ from prefect_ollama.flows.parameters import (
     shown,
 )
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import (
-    SearchOptions,
-    embed_question,
-    rerank_passages,
-    search_table,
-    show_pages,
-)
-from prefect_ollama.tasks.searching import (
-    RERANK_TIMEOUT_S,
-    normalised,
-    open_for_search,
-    question_note,
-    reranker_of,
-)
-from prefect_ollama.tasks.verify_nodes import nodes_for_questions
+from prefect_ollama.tasks.query import search_table, show_pages
+from prefect_ollama.tasks.searching import RERANK_TIMEOUT_S, open_corpus
 
 
 @flow(
@@ -98,27 +83,14 @@ def search(
         ('tides.pdf', 1)
     """
     refuse_empty_tabs()
-    store = open_for_search(resolve_table(table))
-    opened, asked = Opaque(store), normalised(question)
-    ranker = reranker_of(reranker, timeout=rerank_timeout)
-    # A reranker has to see more passages than it returns, or it could only sort them.
-    wanted = limit if ranker is None else ranker.candidates(limit)
-    options = SearchOptions(wanted, mode, only.to_filter(source).condition(store.manifest), one_per_document)
-    # A search by words alone needs no node, so a table can be searched while all nodes are down.
-    asks_nodes = mode != "text" or (ranker is not None and ranker.judges)
-    at = nodes_for_questions(store, cluster, model) if asks_nodes else nullcontext((None, None))
-    vector, notes = None, []
-    with at as (spec, dispatcher):
-        if mode != "text":
-            assert dispatcher is not None
-            vector = embed_question(asked, Opaque(dispatcher), opened)
-            notes.append(question_note(asked, dispatcher.cluster))
-        found = search_table(opened, vector, asked, options)
-        # A judge is a model of these nodes, so it is asked before they are closed.
-        if ranker is not None and found:
-            nodes, judging = Opaque(dispatcher), Opaque(spec)
-            found, note = rerank_passages(Opaque(ranker), question, Opaque(found), limit, nodes, judging)
-            notes.append(note)
+    options = {
+        "mode": mode,
+        "limit": limit,
+        "only": only.to_filter(source),
+        "one_per_document": one_per_document,
+    }
+    with open_corpus(table, cluster, model=model, reranker=reranker, rerank_timeout=rerank_timeout) as corpus:
+        found = search_table(Opaque(corpus), question, options)
     if show and found:
         show_pages(question, Opaque(found))
-    return Found(found, question=question, notes=[each for each in notes if each])
+    return found

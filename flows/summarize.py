@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from prefect_ollama.blocks.documents import EXTRACT, NOT_FOUND, CheckedAnswer, CheckedReport, Hit
+from prefect_ollama.blocks.documents import CheckedReport, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows.base import Only, flow, refuse_empty_tabs, unless_named
@@ -25,11 +25,8 @@ from prefect_ollama.flows.parameters import (
     shown,
 )
 from prefect_ollama.flows.reports import ReportRun, make_report
-from prefect_ollama.tasks.answering import VERBATIM
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import SearchOptions
-from prefect_ollama.tasks.research import Workplace, choose_central_sentences
-from prefect_ollama.tasks.researching import Done, passages_of, windows_of
+from prefect_ollama.tasks.researching import passages_of, windows_of
 from prefect_ollama.tasks.searching import open_for_search
 
 # Question to the chat model about each window.
@@ -41,11 +38,6 @@ WINDOW = (
 # Task of the text for the chat model.
 TASK = (
     "Summarise the findings in their order: first what the documents are about, then their main statements."
-)
-
-NO_CHAT_MODEL = (
-    "No chat model is configured: these are sentences of the documents, word for word, that are nearest to what each "
-    "document is about by their embeddings. They are no summary in own words."
 )
 
 
@@ -70,7 +62,6 @@ def summarize(
     chat_model: ChatModelParameter = None,
     other_chat_models: OtherChatModelsParameter = NO_MODELS,
     judge_model: JudgeModelParameter = None,
-    sentences: Annotated[int, shown("Sentences", "Sentences at most without a chat model.", ge=1, le=50)] = 8,
     limits: BoundsParameter = DEFAULT_LIMITS,
     source: PassageSourceParameter = None,
     file: FileParameter = None,
@@ -81,19 +72,22 @@ def summarize(
         The report: the text with file, page and words of each quote, the windows, what was dropped, and the steps.
 
     Raises:
-        ConfigurationError: A parameter or block cannot work, a filter fits no document, or the file cannot be written.
+        ConfigurationError: A parameter or block cannot work, no chat model is named, a filter fits no document, or the
+            file cannot be written.
         TableError: There is no such table, or it holds vectors of another model than the nodes'.
         ClusterError: No node works, or none can chat with a chat model.
         ChatError: No node gave an answer that can be used, for any window.
 
     Requires: the table readable on the machine that runs it; a node with the table's model, or the embedded model if
-    the table was made with it; for a text in own words nodes with a chat model.
+    the table was made with it; nodes with a chat model.
 
     Examples:
         >>> from prefect_ollama.flows import Only, summarize
-        >>> report = summarize(Only(documents=["tides.pdf"]), "http://gpu-box:11434", "papers")
-        >>> report.answer.kind, [(quote.path, quote.page_from) for quote in report.answer.quotes()]
-        ('extract', [('tides.pdf', 1)])
+        >>> report = summarize(
+        ...     Only(documents=["tides.pdf"]), "http://big-box:11434", "papers", chat_model="qwen3"
+        ... )
+        >>> [(quote.path, quote.page_from) for quote in report.answer.quotes()]
+        [('tides.pdf', 1)]
     """
     refuse_empty_tabs()
     store = open_for_search(resolve_table(table))
@@ -106,7 +100,9 @@ def summarize(
             remedy="`prefect-ollama documents` lists what the table has.",
         )
     return make_report(
-        lambda at: _summarised(_title(documents), documents, at, sentences),
+        _title(documents),
+        TASK,
+        lambda run: _begin_windows(run, documents),
         store,
         cluster,
         file=file,
@@ -114,8 +110,6 @@ def summarize(
         chat_model=chat_model,
         other_chat_models=other_chat_models,
         judge_model=judge_model,
-        # Nothing is searched: windows hold the passages of whole documents.
-        searching=SearchOptions(limit=1, mode="text"),
         bounds=limits.to_options(),
     )
 
@@ -126,28 +120,11 @@ def _title(documents: list[tuple[Hit, ...]]) -> str:
     return f"Summary of {len(documents)} documents"
 
 
-def _summarised(title: str, documents: list[tuple[Hit, ...]], at: Workplace, most: int) -> CheckedReport:
-    run = ReportRun(title, TASK, at)
-    if at.steps is None:
-        # Quotes name passages by their place in this list.
-        passages = tuple(hit for document in documents for hit in document)
-        chosen = run.step(choose_central_sentences, "Choose central sentences", Opaque(documents), most)
-        found = chosen.result().content.value
-        return run.finished(
-            CheckedAnswer(
-                title,
-                EXTRACT if found else NOT_FOUND,
-                found,
-                passages=passages,
-                notes=(NO_CHAT_MODEL,) if found else ("The documents have no sentence.",),
-                judged_by=VERBATIM,
-            )
-        )
-    assert at.nodes.chat is not None
-    windows = windows_of(documents, WINDOW, at.nodes.chat.chat.model, at.steps.options.answer_tokens)
+def _begin_windows(run: ReportRun, documents: list[tuple[Hit, ...]]) -> None:
+    chat, options = run.steps.nodes.chat, run.steps.options
+    assert chat is not None
+    windows = windows_of(documents, WINDOW, chat.chat.model, options.answer_tokens)
     # First windows of all documents come first: where a limit ends the run, each document was begun.
     for number in sorted(range(len(windows)), key=lambda each: (windows[each].turn, each)):
         window = windows[number]
-        passages_known = Opaque(Done(window.passages))
-        run.part(f"window {number + 1}", window.title, WINDOW, passages_known, found=False)
-    return run.report()
+        run.part(f"window {number + 1}", window.title, WINDOW, Opaque(window.passages), found=False)

@@ -1,4 +1,4 @@
-"""Answer a question over several nodes, and show answers and reports, as steps that Prefect shows."""
+"""Answer a question, and show answers and reports, as steps that Prefect shows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Final
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from prefect_ollama.blocks.documents import CheckedAnswer, CheckedReport, Hit, Quote
+from prefect_ollama.blocks.documents import CheckedAnswer, CheckedReport, Quote
+from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.printable import escape_markdown
-from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, Drafts, Judged, judge_drafts, write_drafts
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
+from prefect_ollama.tasks.answering import AskOptions
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 from prefect_ollama.tasks.query import SHOWN_DPI, SHOWN_PAGES
 from prefect_ollama.tasks.reporting import answer_lines, lines_markdown, report_lines
 from prefect_ollama.tasks.researching import write_file
-from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
+from prefect_ollama.tasks.searching import Corpus, Filter, MarkedPage, QuoteDrawer
 
 # Key of the artifact, one for all answers, so that Prefect's page of artifacts shows the last one with its history.
 ARTIFACT: Final = "answer"
@@ -25,31 +26,22 @@ ARTIFACT: Final = "answer"
 REPORT: Final = "report"
 
 
-@task(name="write drafts", task_run_name="write {options.drafts} drafts", **UNCACHED)
-def write_answer(
-    question: str, hits: Opaque[Sequence[Hit]], nodes: Opaque[AnswerNodes], options: AskOptions
-) -> Opaque[Drafts]:
-    """Let the chat model write drafts of an answer, at the same time over all nodes that have it.
+@task(name="answer question", task_run_name="answer the question", **UNCACHED)
+def answer_question(
+    corpus: Opaque[Corpus], question: str, mode: Mode, only: Filter, options: AskOptions
+) -> CheckedAnswer:
+    """Answer a question over all nodes; the log shows each step as it comes.
 
-    Raises:
-        ChatError: No node gave a draft that can be used.
-        ClusterError: No node works any more.
+    Arguments and errors are those of `Corpus.ask`.
     """
-    assert nodes.content.chat is not None
-    return Opaque(write_drafts(question, hits.content, nodes.content.chat, options))
-
-
-@task(name="judge drafts", task_run_name="judge the drafts", **UNCACHED)
-def judge_answer(
-    question: str, drafts: Opaque[Drafts], nodes: Opaque[AnswerNodes], model: str
-) -> Opaque[Judged]:
-    """Check the sentences of drafts, and judge whether their quotes prove them.
-
-    Raises:
-        ChatError: The judge model gave no answer that can be used.
-        ClusterError: No node works any more.
-    """
-    return Opaque(judge_drafts(question, drafts.content, nodes.content, model))
+    logger = run_logger()
+    return corpus.content.ask(
+        question,
+        mode=mode,
+        only=only,
+        options=options,
+        listen=lambda event: logger.info("%s", event.line),
+    )
 
 
 @task(name="draw quotes", task_run_name="draw the pages of the quotes", **UNCACHED)

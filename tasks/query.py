@@ -1,26 +1,21 @@
-"""Answer a question: embed it, ask the table."""
+"""Ask a table, and show the pages of passages, as steps that Prefect shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import task_run
 
-from prefect_ollama.blocks.documents import Hit
-from prefect_ollama.blocks.errors import ClusterError
-from prefect_ollama.blocks.lance import Mode, Store
-from prefect_ollama.blocks.nodes import ClusterSpec, Vectors
+from prefect_ollama.blocks.documents import Found, Hit
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger
 from prefect_ollama.tasks.reporting import picture_markdown
-from prefect_ollama.tasks.searching import Reranker, not_reordered, page_pictures, refuse_other_vectors
+from prefect_ollama.tasks.searching import Corpus, page_pictures
 
 # Pages in an artifact: each takes some 100 KB in Prefect's database.
 SHOWN_PAGES: Final = 10
@@ -31,90 +26,22 @@ SHOWN_DPI: Final = 72
 PAGES: Final = "search-pages"
 
 
-@task(name="embed question", task_run_name="embed the question", **UNCACHED)
-def embed_question(question: str, dispatcher: Opaque[Dispatcher], store: Opaque[Store]) -> Opaque[Vectors]:
-    """Embed a question on the fastest node, after a check that the nodes give the table's vectors.
-
-    Raises:
-        TableError: The nodes' model is not the one that the table was made with.
-        TextError: The question cannot be embedded.
-    """
-    refuse_other_vectors(store.content, dispatcher.content)
-    return Opaque(question_vector(question, dispatcher.content))
-
-
-def question_vector(question: str, nodes: Dispatcher) -> Vectors:
-    """Return the vector of a question.
-
-    Raises:
-        ClusterError: No node works any more.
-        TextError: The question cannot be embedded.
-    """
-    embedded = nodes.embed([question], kind="query")
-    # The only text is the question, so there is at most one error.
-    for error in embedded.failures.values():
-        raise error
-    vector: Vectors = embedded.vectors[0]
-    return vector
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """Options of a search.
-
-    Attributes:
-        limit: Passages at most.
-        mode: By meaning, by words or by both.
-        where: SQL filter, or empty.
-        one_per_document: Whether only the best passage of each document is returned.
-    """
-
-    limit: int
-    mode: Mode
-    where: str = ""
-    one_per_document: bool = False
-
-
 def _search_name() -> str:
-    options: SearchOptions = task_run.parameters["options"]
-    return f"search {quantity(options.limit, 'passage')}, {options.mode}"
+    options = task_run.parameters["options"]
+    return f"search {quantity(options['limit'], 'passage')}, {options['mode']}"
 
 
 @task(name="search table", task_run_name=_search_name, **UNCACHED)
-def search_table(
-    store: Opaque[Store], vector: Opaque[Vectors] | None, question: str, options: SearchOptions
-) -> list[Hit]:
-    """Ask the table for the best passages."""
-    query = None if vector is None else vector.content
-    return store.content.search(query, text=question, **asdict(options))
-
-
-@task(name="rerank passages", task_run_name=counted_name("rerank", "passage", of="hits"), **UNCACHED)
-def rerank_passages(
-    reranker: Opaque[Reranker],
-    question: str,
-    hits: Opaque[Sequence[Hit]],
-    limit: int,
-    nodes: Opaque[Dispatcher | None],
-    cluster: Opaque[ClusterSpec | None],
-) -> tuple[list[Hit], str]:
-    """Reorder passages; return the best ones, and a note if the order of the search stays.
+def search_table(corpus: Opaque[Corpus], question: str, options: dict[str, Any]) -> Found:
+    """Ask a table for the best passages.
 
     Args:
-        reranker: What scores them.
-        hits: The passages in the order of the search.
-        limit: How many to return at most.
-        nodes: The nodes as they embed; None if no chat model of theirs judges.
-        cluster: The same nodes with their chat models.
+        options: As `Corpus.search` takes them.
     """
-    try:
-        with reranker.content.opened(cluster.content, nodes.content) as score:
-            best, note = reranker.content.reordered(question, hits.content, limit, score)
-    except ClusterError as error:  # the flow goes on with the order of the search
-        best, note = not_reordered(hits.content, limit, error)
-    if note:
-        get_run_logger().warning("%s", note)
-    return best, note
+    found = corpus.content.search(question, **options)
+    for note in found.notes:
+        run_logger().warning("%s", note)
+    return found
 
 
 @task(name="show pages", task_run_name=counted_name("show the pages of", "passage", of="hits"), **UNCACHED)

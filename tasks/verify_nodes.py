@@ -2,65 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from prefect import task
 
-from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import ClusterSpec, VerifiedCluster
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.blocks.resolve import limits_folder
-from prefect_ollama.tasks.dispatch import Asking, Dispatcher, divide_long_words
-from prefect_ollama.tasks.embedding import running_nodes
+from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger
-from prefect_ollama.tasks.searching import ROWS_COMPARED, asking_as, compare_rows, other_vectors, verified
+from prefect_ollama.tasks.searching import ROWS_COMPARED, compare_rows, other_vectors, verified
 
 
 @task(name="verify nodes", task_run_name=counted_name("verify", "node", of="cluster"), **UNCACHED)
-def verify_nodes(
-    cluster: Opaque[ClusterSpec], table: Identity | None = None, *, quick: bool = False
-) -> VerifiedCluster:
+def verify_nodes(cluster: Opaque[ClusterSpec], table: Identity | None = None) -> VerifiedCluster:
     """Verify every node of a cluster. Nodes that fail are left out, and named in the log.
 
     Args:
         table: Identity of the table's vectors; nodes that give these are preferred.
-        quick: Whether a part of the canaries is enough for nodes that name the table's digest and version.
 
     Raises:
         ClusterError: No node passed.
     """
-    return verified(cluster.content, table, quick=quick)
-
-
-@contextmanager
-def nodes_for_questions(
-    store: Store, cluster: Nodes | None, model: str | None
-) -> Iterator[tuple[ClusterSpec, Dispatcher]]:
-    """Yield the nodes that embed questions to a table, verified; runs of other processes hold back meanwhile.
-
-    Args:
-        cluster: The nodes, as flows take them.
-        model: The embedding model; None for the table's own.
-
-    Raises:
-        ClusterError: No node works.
-    """
-    made = store.identity
-    with (
-        Asking(limits_folder()) as asking,
-        # Questions are few texts, for which one embedded node is enough.
-        running_nodes(cluster, model=model or made.model, count=1) as spec,
-    ):
-        # Before the verification, so that runs leave room for that too.
-        asking.at([node.url for node in spec.nodes])
-        # Quick, because to embed all canaries takes longer than to embed the questions.
-        proven = verify_nodes(Opaque(asking_as(spec, made)), made, quick=True)
-        with Dispatcher(proven, prepare=divide_long_words) as dispatcher:
-            yield spec, dispatcher
+    return verified(cluster.content, table)
 
 
 def identity_for(store: Store, wanted: Identity, proven: VerifiedCluster) -> Identity:

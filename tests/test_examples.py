@@ -64,6 +64,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "texts_per_second": 500,
         "faults": [{"name": "http503", "paths": ["/api/chat"]}, {"name": "down", "after_requests": 12}],
     },
+    "big-box": {"chat_models": ["qwen3"], "chat_reader": {}},
     "chat-box": {"chat_models": ["gemma3"], "faults": ["bad_json"]},
 }
 ADDRESS = re.compile(r"http://([a-z-]+)(:11434|:8000/v1)")

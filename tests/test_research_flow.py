@@ -274,15 +274,11 @@ def test_a_part_that_fails_does_not_end_the_others(
         research(QUESTION, cluster(pair, chat_options={"seed": 5}), place)
 
 
-@pytest.mark.slow
-def test_without_a_chat_model_a_research_is_what_ask_gives(
-    prefect_server: str, pair: list[Node], place: LanceTable
-) -> None:
-    report = research(QUESTION, [pair[0].url], place)
-    assert (report.answer.kind, report.parts) == ("extract", ())
-    assert "No chat model is configured" in report.answer.notes[0]
-    assert [step.name for step in report.steps] == ["Find passages", "Choose sentences"]
-    assert asked(pair) == 0
+def test_a_report_needs_a_chat_model(prefect_server: str, pair: list[Node], place: LanceTable) -> None:
+    with pytest.raises(ConfigurationError, match="No chat model is named"):
+        research(QUESTION, [pair[0].url], place)
+    with pytest.raises(ConfigurationError, match="No chat model is named"):
+        summarize(cluster=[pair[0].url], table=place)
 
 
 @pytest.mark.slow
@@ -307,22 +303,6 @@ def test_a_folder_is_summarised_in_windows(prefect_server: str, pair: list[Node]
         summarize(Only(documents=["absent.pdf"]), cluster(pair), place)
     with pytest.raises(ConfigurationError, match="No passage of the table"):
         summarize(Only(first_page=99), cluster(pair), place)
-
-
-@pytest.mark.slow
-def test_without_a_chat_model_a_summary_is_sentences_of_the_documents(
-    prefect_server: str, pair: list[Node], place: LanceTable
-) -> None:
-    add(place, "gears.pdf", GEARS)
-    report = summarize(cluster=[pair[0].url], table=place, sentences=2)
-    assert report.answer.kind == "extract"
-    assert "They are no summary in own words." in report.answer.notes[0]
-    assert len(report.answer.sentences) == 2
-    assert len({each.quotes[0].path for each in report.answer.sentences}) == 2  # documents take turns
-    for sentence in report.answer.sentences:
-        (quote,) = sentence.quotes
-        text = report.answer.passages[quote.passage - 1].text
-        assert " ".join(text[quote.start : quote.end].split()) == sentence.text
 
 
 def test_documents_that_give_instructions_change_no_citation(

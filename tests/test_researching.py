@@ -31,14 +31,12 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import ChatModelSpec, verify_chat
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
 from prefect_ollama.tasks.dispatch import ChatDispatcher
-from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import SearchOptions
 from prefect_ollama.tasks.reporting import lines_markdown, report_lines
-from prefect_ollama.tasks.research import Workplace, choose_sentences, find_passages
 from prefect_ollama.tasks.researching import (
     Bounds,
     Budget,
     Findings,
+    Searching,
     Steps,
     check_output,
     groups_that_fit,
@@ -336,14 +334,12 @@ def test_passages_of_documents_are_those_of_the_table(pair: list[Node], tmp_path
     ] == [2]
 
 
-def test_a_step_without_a_chat_model_has_its_time(pair: list[Node], tmp_path: Path) -> None:
+def test_a_search_is_a_step_with_its_time(pair: list[Node], tmp_path: Path) -> None:
     store = Store.open(write_table(tmp_path, identity_of(pair[0]), {"a.pdf": TIDES}))
-    at = Workplace(store, AnswerNodes(None), SearchOptions(3, "text"), "salt")
-    done = find_passages.fn("Find passages", "the Moon", Opaque(at)).content
+    steps = Steps(AnswerNodes(None), MODEL, Budget(Bounds()), AskOptions(), Searching(store, 3, "text"))
+    done = steps.find("the Moon")
     assert done.value
     assert done.cost.seconds > 0
-    chosen = choose_sentences.fn("Choose sentences", "the Moon", Opaque(done), Opaque(at)).content
-    assert chosen.cost.seconds > 0
 
 
 # Files and Markdown

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import prefect_ollama
 from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import CheckedReport
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedChat
+from prefect_ollama.blocks.resolve import limits_folder
+from prefect_ollama.flows.reports.run import ReportRun
 from prefect_ollama.tasks.answer import show_report, write_report
-from prefect_ollama.tasks.answering import AnswerNodes, AskOptions, answering_nodes, with_models
-from prefect_ollama.tasks.query import SearchOptions
-from prefect_ollama.tasks.research import Workplace
-from prefect_ollama.tasks.researching import Bounds, Budget, Steps, check_output
-from prefect_ollama.tasks.searching import refuse_other_vectors
-from prefect_ollama.tasks.verify_nodes import nodes_for_questions
+from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
+from prefect_ollama.tasks.dispatch import Asking
+from prefect_ollama.tasks.researching import Bounds, Budget, Searching, Steps, check_output
+from prefect_ollama.tasks.searching import Connections
 
 
 def make_report(
-    make: Callable[[Workplace], CheckedReport],
+    title: str,
+    task: str,
+    begin: Callable[[ReportRun], None],
     store: Store,
     cluster: Nodes | None,
     *,
@@ -29,52 +33,68 @@ def make_report(
     chat_model: str | None,
     other_chat_models: Sequence[str],
     judge_model: str | None,
-    searching: SearchOptions,
+    searching: Searching | None = None,
     bounds: Bounds,
 ) -> CheckedReport:
     """Return a report, which Prefect shows; bulk work of other runs holds back meanwhile, as for a question.
 
     Args:
-        make: Makes the report, with the table and the verified nodes.
+        title: The subject of the report.
+        task: The task of its text, in words for the chat model.
+        begin: Submits the parts of the report.
         cluster: The nodes, as flows take them.
         file: The file into which the report is written; None for none.
         model: The embedding model; None for the table's own.
         chat_model: The chat model; None for the cluster's own.
         other_chat_models: Models of nodes without the chat model; empty for the cluster's own.
         judge_model: The judge model; None for the cluster's own.
+        searching: How passages are found; None if nothing is searched.
 
     Raises:
-        ConfigurationError: The file cannot be written.
+        ConfigurationError: No chat model is named, or the file cannot be written.
         TableError: The nodes do not give the table's vectors.
         ClusterError: No node works, or none can chat with the chat models.
     """
     # The file is checked first, so that no user waits for a report that cannot be written.
     output = None if file is None else check_output(file)
-    with (
-        nodes_for_questions(store, cluster, model) as (spec, dispatcher),
-        answering_nodes(with_models(spec, chat_model, judge_model, other_chat_models), dispatcher) as nodes,
-    ):
+    opened = Connections(
+        store,
+        cluster,
+        model=model,
+        chat_model=chat_model,
+        judge_model=judge_model,
+        other_chat_models=other_chat_models,
+    )
+    with closing(opened), Asking(limits_folder()) as asking:
         # A search by words compares no vectors.
-        if searching.mode != "text":
-            refuse_other_vectors(store, dispatcher)
-        steps = None
-        if nodes.chat is not None:
-            options = AskOptions(passages=searching.limit)
-            steps = Steps(nodes, store.identity.model, Budget(bounds), options)
-        report = make(Workplace(store, nodes, searching, _salt(store, nodes, searching), steps))
+        nodes = opened.answering(asking, of_table=searching is not None and searching.mode != "text")
+        if nodes.chat is None:
+            raise ConfigurationError(
+                "No chat model is named, and a report needs one.",
+                state="Nothing was asked.",
+                remedy="Name one: the option --chat-model, the parameter *Chat model*, or that field of the cluster "
+                "block. `ask` answers with sentences of the documents if there is none.",
+            )
+        options = AskOptions() if searching is None else AskOptions(passages=searching.limit)
+        salt = _salt(store, nodes, searching)
+        run = ReportRun(
+            title, task, Steps(nodes, store.identity.model, Budget(bounds), options, searching, salt)
+        )
+        begin(run)
+        report = run.report()
     show_report(report)
     if output is not None:
         write_report(report, output)
     return report
 
 
-def _salt(store: Store, nodes: AnswerNodes, searching: SearchOptions) -> str:
+def _salt(store: Store, nodes: AnswerNodes, searching: Searching | None) -> str:
     """Return everything that decides the results of steps, except their own inputs."""
     # The version of this package stands for its prompts, that of the table for its passages.
     chats = [each.chat for each in (nodes.chat, nodes.judge) if each is not None]
     judge = "" if nodes.judge is None else nodes.judge.chat.model.name
-    parts = (prefect_ollama.__version__, store.version, searching, *map(_models, chats), f"judge {judge}")
-    return repr(parts)
+    how = None if searching is None else (searching.limit, searching.mode, searching.where)
+    return repr((prefect_ollama.__version__, store.version, how, *map(_models, chats), f"judge {judge}"))
 
 
 def _models(chat: VerifiedChat) -> list[tuple[str, str]]:

@@ -7,11 +7,9 @@ in the report with its reason.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
-
-from prefect.tasks import Task
 
 from prefect_ollama.blocks.documents import (
     ANSWER,
@@ -28,15 +26,8 @@ from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering import NO_JUDGE
 from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults
-from prefect_ollama.tasks.research import (
-    Workplace,
-    judge_draft,
-    judge_synthesis,
-    refute_findings,
-    write_draft,
-    write_synthesis,
-)
-from prefect_ollama.tasks.researching import Done, Findings, groups_that_fit, merged
+from prefect_ollama.tasks.research import run_step
+from prefect_ollama.tasks.researching import Done, Findings, Steps, groups_that_fit, merged
 
 # Notes of parts are also compared with it, to count those that were not done.
 NOT_DONE = "The limit of {bound} ended the run before this part was done."
@@ -49,28 +40,28 @@ class ReportRun:
     Args:
         question: Subject of the report, as its title.
         task: Task of its text, in words for the chat model.
-        at: Table and nodes.
+        steps: What its steps do.
     """
 
-    def __init__(self, question: str, task: str, at: Workplace) -> None:
+    def __init__(self, question: str, task: str, steps: Steps) -> None:
         self._question, self._task = question, task
-        self._at, self._content = Opaque(at), at
+        self.steps = steps
         self._kept = PersistedResults()
         self._submitted: list[tuple[str, Any]] = []
         # Title and last step of each.
         self._parts: list[tuple[str, Any]] = []
         self._started = time.monotonic()
 
-    def step(self, task: Task[..., Any], name: str, *args: Any, **more: Any) -> Any:
-        """Submit a task as a step with this name in the report, and return its future.
+    def step(self, step: Callable[..., Done[Any]], name: str, *inputs: Any) -> Any:
+        """Submit a step with this name in the report, and return its future.
 
         Args:
-            args: Further arguments of the task, before table and nodes.
-            more: Further arguments by name.
+            step: A method of `Steps`.
+            inputs: Its arguments; futures stand for the results of their steps.
         """
         # The name holds the question. It is the name of a task run, which Prefect shows in one line.
         shown = printable(name, longest=200)
-        future = self._kept.of(task).submit(shown, *args, at=self._at, **more)
+        future = self._kept.of(run_step).submit(shown, step, inputs, Opaque(self.steps))
         self._submitted.append((shown, future))
         return future
 
@@ -84,9 +75,9 @@ class ReportRun:
             passages: Its passages, or the future of them.
             found: Whether a search found them.
         """
-        draft = self.step(write_draft, f"Draft of {label}", question, passages, found=found)
-        judged = self.step(judge_draft, f"Judge {label}", question, draft)
-        self._parts.append((title, self.step(refute_findings, f"Refute {label}", judged)))
+        draft = self.step(Steps.draft, f"Draft of {label}", question, passages, found)
+        judged = self.step(Steps.judge, f"Judge {label}", question, draft)
+        self._parts.append((title, self.step(Steps.criticise, f"Refute {label}", judged)))
 
     def report(self) -> CheckedReport:
         """Wait for the parts, write the text, and return the report.
@@ -108,7 +99,7 @@ class ReportRun:
         sentences, dropped, why = self._synthesis(all_of.findings, all_of.passages)
         shown = sentences or all_of.findings
         notes = [NO_SYNTHESIS.format(why=why)] if shown and not sentences else []
-        return self.finished(
+        return self._finished(
             CheckedAnswer(
                 self._question,
                 ANSWER if shown else NOT_FOUND,
@@ -122,14 +113,13 @@ class ReportRun:
             parts,
         )
 
-    def finished(self, answer: CheckedAnswer, parts: tuple[ReportPart, ...] = ()) -> CheckedReport:
-        """Return the report of an answer with all steps so far."""
+    def _finished(self, answer: CheckedAnswer, parts: tuple[ReportPart, ...]) -> CheckedReport:
         steps = tuple(
             made for name, future in self._submitted if (made := _report_step(name, future)) is not None
         )
-        budget = None if self._content.steps is None else self._content.steps.budget
-        ended_by = "" if budget is None else budget.ended_by
-        if budget is not None and ended_by:
+        budget = self.steps.budget
+        ended_by = budget.ended_by
+        if ended_by:
             open_parts = sum(part.note == NOT_DONE.format(bound=ended_by) for part in parts)
             limit = getattr(budget.bounds, ended_by)
             done = (
@@ -167,16 +157,16 @@ class ReportRun:
         dropped: list[CheckedSentence] = []
         if not findings:
             return [], dropped, "nothing was found"
-        assert self._content.nodes.chat is not None
-        model, level = self._content.nodes.chat.chat.model, 1
+        assert self.steps.nodes.chat is not None
+        model, level = self.steps.nodes.chat.chat.model, 1
         while True:
             groups = groups_that_fit(self._task, findings, model)
             judged = []
             for number, group in enumerate(groups, 1):
                 label = "synthesis" if len(groups) == 1 else f"synthesis {level}.{number}"
                 cited = Opaque(passages)
-                written = self.step(write_synthesis, f"Write {label}", self._task, Opaque(group), cited)
-                judged.append(self.step(judge_synthesis, f"Judge {label}", written, cited))
+                written = self.step(Steps.synthesise, f"Write {label}", self._task, Opaque(group), cited)
+                judged.append(self.step(Steps.judge_synthesis, f"Judge {label}", written, cited))
             outcomes = [_outcome(each, self._submitted) for each in judged]
             failed = [each for each in outcomes if not isinstance(each, tuple)]
             if failed:  # a group that is left out would leave out what it found
@@ -191,8 +181,8 @@ class ReportRun:
             findings, level = kept, level + 1
 
     def _notes(self, parts: Sequence[Findings]) -> list[str]:
-        notes = list(self._content.nodes.notes)
-        if self._content.nodes.judge is None:
+        notes = list(self.steps.nodes.notes)
+        if self.steps.nodes.judge is None:
             notes.append(NO_JUDGE)
         return [*dict.fromkeys(each.note for each in parts if each.note and each.supported), *notes]
 

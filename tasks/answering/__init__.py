@@ -10,7 +10,7 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.tasks.answering._draft_checks import without_marks
     from prefect_ollama.tasks.answering._drafting import Drafts, write_drafts
-    from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences, sentence_places
+    from prefect_ollama.tasks.answering._extract import VERBATIM, best_sentences
     from prefect_ollama.tasks.answering._facts import unsupported_facts
     from prefect_ollama.tasks.answering._judging import NO_JUDGEMENT, SUPPORT_THRESHOLD
     from prefect_ollama.tasks.answering._prompt import (

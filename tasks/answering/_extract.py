@@ -154,12 +154,6 @@ def _cells(row: str) -> list[str]:
     return [cell.strip() for cell in row.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
-def sentence_places(passages: Sequence[Hit]) -> list[Place]:
-    """Return the sentences of passages that say something by themselves."""
-    texts = [hit.text for hit in passages]
-    return [each for each in _places(passages) if _has_words(texts[each.passage - 1][each.start : each.end])]
-
-
 def _places(passages: Sequence[Hit]) -> list[Place]:
     return [Place(number, *span) for number, hit in enumerate(passages, 1) for span in _sentences(hit.text)]
 

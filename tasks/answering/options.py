@@ -59,6 +59,15 @@ class AskEvent:
     text: str
     count: int = 0
 
+    @property
+    def line(self) -> str:
+        """The step as a line; a sentence of a draft is not checked yet, and says so."""
+        return {
+            "passages": f"Found {self.text}.",
+            "draft": f"Draft, not checked yet: {self.text}",
+            "judging": f"Judging {self.text}…",
+        }[self.step]
+
 
 # Called with each step as it comes, in the thread that asks.
 Listen = Callable[[AskEvent], None]

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from prefect_ollama.blocks.documents import Bound, CheckedSentence, Hit, ReportStep
+from prefect_ollama.blocks.lance import Mode, Store
 from prefect_ollama.blocks.nodes import ChatReply
+from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering import (
     CUT,
     NO_JUDGEMENT,
@@ -21,12 +23,13 @@ from prefect_ollama.tasks.answering import (
     strength,
     write_drafts,
 )
-from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher
+from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.researching._criticism import criticise
 from prefect_ollama.tasks.researching._splitting import split_question
 from prefect_ollama.tasks.researching._synthesis import write_synthesis
 from prefect_ollama.tasks.researching.bounded_chat import BoundedChat
 from prefect_ollama.tasks.researching.bounds import BoundReached, Budget
+from prefect_ollama.tasks.searching import question_vector
 
 T = TypeVar("T")
 
@@ -45,12 +48,14 @@ class Done(Generic[T]):
             answers that could not be used.
         bound: The limit, where one did not allow it.
         whole: Whether every request of it was answered. A result that is not whole is not kept for later runs.
+        said: The result in words, for the log.
     """
 
     value: T | None
     cost: ReportStep = NO_COST
     bound: Bound = ""
     whole: bool = True
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,45 @@ class Findings:
     judged_by: str = ""
     note: str = ""
 
+    @property
+    def count(self) -> str:
+        """How many there are, in words."""
+        return f"{quantity(len(self.supported), 'finding')} kept, {len(self.dropped)} dropped"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Searching:
+    """How passages are found.
+
+    Attributes:
+        store: The table.
+        limit: Passages at most.
+        mode: By meaning, by words or by both.
+        where: SQL filter, or empty.
+    """
+
+    store: Store
+    limit: int
+    mode: Mode
+    where: str = ""
+
+    def passages(self, question: str, nodes: Dispatcher | None) -> tuple[Hit, ...]:
+        """Return the passages for a question, the best first."""
+        vector = None
+        if self.mode != "text":
+            assert nodes is not None
+            vector = question_vector(question, nodes)
+        return tuple(
+            self.store.search(vector, text=question, limit=self.limit, mode=self.mode, where=self.where)
+        )
+
 
 SAME_NODE = "The critic was on the node that wrote the findings, because no other node answered."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """The steps of one report over the same nodes and limits. Several threads may use it.
+    """The steps of one report over the same table, nodes and limits. Several threads may use it.
 
     A step that a limit ends has no value. Each step raises `ClusterError` if no node works any more, and all
     but `split` raise `ChatError` if no node gave an answer that can be used.
@@ -89,21 +126,45 @@ class Steps:
         model: The embedding model that finds passages.
         budget: What is left of the limits.
         options: How drafts are written.
+        searching: How passages are found; None if nothing is searched.
+        salt: All that decides the result of a step besides its own input: see `docs/research.md`.
     """
 
     nodes: AnswerNodes
     model: str
     budget: Budget
     options: AskOptions
+    searching: Searching | None = None
+    salt: str = ""
 
     def split(self, question: str, most: int) -> Done[tuple[str, ...]]:
         """Split a question into parts."""
         chat = self._chat()
         return _run_step(
-            [chat], lambda: split_question(question, chat, most), whole=lambda _: bool(chat.answers)
+            [chat],
+            lambda: split_question(question, chat, most),
+            whole=lambda _: bool(chat.answers),
+            say=" ".join,
         )
 
-    def draft(self, question: str, passages: Sequence[Hit], *, found: bool) -> Done[Drafts]:
+    def find(self, question: str) -> Done[tuple[Hit, ...]]:
+        """Find the passages for a question.
+
+        Raises:
+            TextError: The question cannot be embedded.
+            TableError: The table cannot answer.
+        """
+        searching = self.searching
+        assert searching is not None
+        return _run_step(
+            [],
+            lambda: searching.passages(question, self.nodes.embed),
+            say=lambda hits: (
+                f"{quantity(len(hits), 'passage')} of {quantity(len({hit.doc_id for hit in hits}), 'document')}"
+            ),
+        )
+
+    def draft(self, question: str, passages: Sequence[Hit], found: bool) -> Done[Drafts]:
         """Write sentences about passages; no draft if the passages are too weak.
 
         Args:
@@ -112,7 +173,7 @@ class Steps:
         """
         # As `ask` does: no model should be tempted to write about passages that hold no answer.
         if not passages or (found and strength(question, passages, self.model).too_weak_to_ask):
-            return Done(Drafts(tuple(passages), (), ()))
+            return Done(Drafts(tuple(passages), (), ()), said=WEAK)
         chat = self._chat()
         return _run_step([chat], lambda: write_drafts(question, passages, chat, self.options))
 
@@ -120,7 +181,7 @@ class Steps:
         """Check the sentences of a draft, and judge whether their quotes prove them."""
         passages = drafts.passages
         if not drafts.values:
-            return Done(Findings(passages, note=WEAK))
+            return Done(Findings(passages, note=WEAK), said=WEAK)
         chats, nodes = self._judging()
 
         def judge() -> Findings:
@@ -134,12 +195,14 @@ class Steps:
                 note = CUT
             return Findings(passages, supported, dropped, author, judged.judged_by, note)
 
-        return _run_step(chats, judge, whole=lambda found: _all_judged(found.dropped))
+        return _run_step(
+            chats, judge, whole=lambda found: _all_judged(found.dropped), say=lambda found: found.count
+        )
 
     def criticise(self, found: Findings) -> Done[Findings]:
         """Let a critic try to refute findings, on another node than the one that wrote them, if there is one."""
         if not found.supported:
-            return Done(found)
+            return Done(found, said=found.count)
         # Another node often has another model, which does not share the mistakes of the one that wrote them.
         chat = self._chat(avoid=frozenset((found.author,)))
 
@@ -149,7 +212,12 @@ class Steps:
             note = " ".join(filter(None, (found.note, SAME_NODE if same else "")))
             return replace(found, supported=tuple(confirmed), dropped=(*found.dropped, *dropped), note=note)
 
-        return _run_step([chat], refute, whole=lambda _: len(chat.answers) == len(found.supported))
+        return _run_step(
+            [chat],
+            refute,
+            whole=lambda _: len(chat.answers) == len(found.supported),
+            say=lambda done: done.count,
+        )
 
     def synthesise(
         self, task: str, findings: Sequence[CheckedSentence], passages: Sequence[Hit]
@@ -160,7 +228,11 @@ class Steps:
             passages: The passages that their quotes name.
         """
         chat = self._chat(last=True)
-        return _run_step([chat], lambda: write_synthesis(task, findings, passages, chat))
+        return _run_step(
+            [chat],
+            lambda: write_synthesis(task, findings, passages, chat),
+            say=lambda written: quantity(len(written), "sentence"),
+        )
 
     def judge_synthesis(
         self, sentences: Sequence[CheckedSentence], passages: Sequence[Hit]
@@ -177,6 +249,9 @@ class Steps:
             chats,
             lambda: tuple(judge_sentences(sentences, passages, nodes, self.model)[0]),
             whole=_all_judged,
+            say=lambda judged: (
+                f"{sum(each.supported for each in judged)} of {quantity(len(judged), 'sentence')} supported"
+            ),
         )
 
     def _chat(self, *, last: bool = False, avoid: frozenset[str] = frozenset()) -> BoundedChat:
@@ -192,7 +267,11 @@ class Steps:
 
 
 def _run_step(
-    chats: Sequence[BoundedChat], work: Callable[[], T], whole: Callable[[T], bool] = lambda _: True
+    chats: Sequence[BoundedChat],
+    work: Callable[[], T],
+    *,
+    whole: Callable[[T], bool] = lambda _: True,
+    say: Callable[[T], str] = lambda _: "",
 ) -> Done[T]:
     started = time.monotonic()
     value: T | None = None
@@ -212,7 +291,9 @@ def _run_step(
         sum(each.prompt_tokens for each in counted),
         sum(each.answer_tokens for each in counted),
     )
-    return Done(value, cost, bound, value is not None and whole(value))
+    if value is None:
+        return Done(None, cost, bound, whole=False)
+    return Done(value, cost, bound, whole(value), say(value))
 
 
 def _all_judged(sentences: Sequence[CheckedSentence]) -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from prefect_ollama.tasks.searching._connections import open_for_search
+    from prefect_ollama.tasks.searching._connections import Connections, open_for_search
     from prefect_ollama.tasks.searching.corpus import Corpus, open_corpus
     from prefect_ollama.tasks.searching.filter import (
         LAST_PAGE,
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
         named,
         one_document,
     )
-    from prefect_ollama.tasks.searching.nodes import asking_as, question_note, refuse_other_vectors, verified
+    from prefect_ollama.tasks.searching.nodes import question_vector, verified
     from prefect_ollama.tasks.searching.pictures import MarkedPage, QuoteDrawer, page_pictures
     from prefect_ollama.tasks.searching.question import normalised
-    from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, not_reordered, reranker_of
+    from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, reranker_of
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -19,32 +20,35 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """The table and the nodes of a corpus. Several threads may use them.
+    """The table and the nodes of a corpus or a report. Several threads may use them.
 
-    The table is opened at once. Nodes are opened when a question needs them for the first time: a search by words needs
-    no node, and does not wait for the import of the HTTP client. The arguments are those of `Corpus`.
+    Nodes are opened when a question needs them for the first time: a search by words needs no node, and does not wait
+    for the import of the HTTP client. The arguments are those of `Corpus`, and `other_chat_models` those of nodes
+    without the chat model.
     """
 
     def __init__(
         self,
-        table: StoreSpec,
+        store: Store,
         cluster: Nodes | None,
         *,
         model: str | None,
         chat_model: str | None,
         judge_model: str | None,
-        reranker: Reranker | None,
+        other_chat_models: Sequence[str] = (),
+        reranker: Reranker | None = None,
     ) -> None:
         self._cluster, self._model = cluster, model
-        self._chat_model, self._judge_model = chat_model, judge_model
+        self._chat_models = chat_model, judge_model, other_chat_models
         self.reranker = reranker
-        self.store = open_for_search(table)
+        self.store = store
         # Two questions at once must not verify the nodes twice, nor start two embedded nodes.
         self._lock = Lock()
         self._opened = ExitStack()
         # Opened separately, because a reranker on a server of its own needs no other node.
         self._ranking = ExitStack()
         self._spec: ClusterSpec | None = None
+        self._compared = False
         self.nodes: Dispatcher | None = None
         self._answering: AnswerNodes | None = None
         self._score: Score | None = None
@@ -59,14 +63,18 @@ class Connections:
                 self._leave_nodes()
             return self.store
 
-    def embedding(self, asking: Asking) -> Dispatcher:
-        """Return the nodes that embed questions, and let other runs send nothing to them meanwhile."""
+    def embedding(self, asking: Asking, *, of_table: bool = True) -> Dispatcher:
+        """Return the nodes that embed questions, and let other runs send nothing to them meanwhile.
+
+        Args:
+            of_table: Whether nodes that do not give the table's vectors are refused. A search by words needs none.
+        """
         with self._lock:
             self._refuse_closed()
             if self.nodes is None:
                 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words
                 from prefect_ollama.tasks.embedding import running_nodes
-                from prefect_ollama.tasks.searching.nodes import asking_as, refuse_other_vectors, verified
+                from prefect_ollama.tasks.searching.nodes import asking_as, verified
 
                 made = self.store.identity
                 model = self._model or made.model
@@ -76,29 +84,36 @@ class Connections:
                     asking.at([node.url for node in self._spec.nodes])
                     asked = asking_as(self._spec, made)
                     proven = verified(asked, made, quick=True)
-                    nodes = opened.enter_context(Dispatcher(proven, prepare=divide_long_words))
-                    refuse_other_vectors(self.store, nodes)
-                    self.nodes = nodes
+                    self.nodes = opened.enter_context(Dispatcher(proven, prepare=divide_long_words))
                     self._opened = opened.pop_all()
             asking.at([node.url for node in self.nodes.cluster.spec.nodes])
+            if of_table and not self._compared:
+                from prefect_ollama.tasks.searching.nodes import refuse_other_vectors
+
+                try:
+                    refuse_other_vectors(self.store, self.nodes)
+                except BaseException:
+                    self._leave_nodes()  # the next question verifies them again: they may be repaired by then
+                    raise
+                self._compared = True
             return self.nodes
 
-    def answering(self, asking: Asking) -> AnswerNodes:
-        """Return the nodes that answer questions."""
-        nodes = self.embedding(asking)
+    def answering(self, asking: Asking, *, of_table: bool = True) -> AnswerNodes:
+        """Return the nodes that answer questions; `of_table` is as for `embedding`."""
+        nodes = self.embedding(asking, of_table=of_table)
         with self._lock:
             self._refuse_closed()
             if self._answering is None:
                 from prefect_ollama.tasks.answering import answering_nodes, with_models
 
                 assert self._spec is not None
-                spec = with_models(self._spec, self._chat_model, self._judge_model)
+                spec = with_models(self._spec, *self._chat_models)
                 self._answering = self._opened.enter_context(answering_nodes(spec, nodes))
             return self._answering
 
     def scoring(self, reranker: Reranker, asking: Asking) -> Score:
         """Return what scores passages."""
-        nodes = self.embedding(asking) if reranker.judges else None
+        nodes = self.embedding(asking, of_table=False) if reranker.judges else None
         with self._lock:
             self._refuse_closed()
             if self._score is None:
@@ -113,6 +128,7 @@ class Connections:
 
     def _leave_nodes(self) -> None:
         self.nodes = self._answering = self._score = None
+        self._compared = False
         # The reranker first: it may chat over the nodes.
         self._ranking.close()
         self._opened.close()

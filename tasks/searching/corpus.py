@@ -13,7 +13,7 @@ from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit
 from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError
 from prefect_ollama.blocks.lance import Mode, StoreSpec
 from prefect_ollama.blocks.resolve import limits_folder, resolve_table
-from prefect_ollama.tasks.searching._connections import Connections
+from prefect_ollama.tasks.searching._connections import Connections, open_for_search
 from prefect_ollama.tasks.searching.context import Around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
 from prefect_ollama.tasks.searching.question import about_question, normalised
@@ -40,39 +40,53 @@ class Corpus:
     server answers on this host, the embedded model serves in a process that ends with the corpus.
 
     Args:
-        table: Where the table is.
-        cluster: The nodes, as flows take them.
+        table: A table block; or the name of a table in `lancedb` in Prefect's home, a folder (with a slash in it) or
+            an object store's URL, or `block:NAME` for a saved block. None means `documents` in `lancedb` in Prefect's
+            home.
+        cluster: The nodes that embed questions: a cluster block or its name; URLs, node blocks or their names. None
+            means the node that `OLLAMA_HOST` names, else an Ollama on this host, else the embedded model.
         model: Ollama's name of the embedding model; the table's own otherwise.
         chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
         judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
-        reranker: What orders passages again; None keeps the order of the search.
+        reranker: What orders passages again: URLs of servers that rerank, OpenAI Compatible Nodes or names of saved
+            ones, one or several with the same model; or `judge` for the judge or chat model of the nodes,
+            `judge:MODEL` for another one. None keeps the order of the search.
+        rerank_timeout: Seconds for its answer; after them the order of the search stays.
 
     Raises:
+        ConfigurationError: A block is missing or wrong, or the place is none.
         TableMissing: The table does not exist.
         TableError: It cannot be reached or read.
 
-    Example:
-        ```python
-        from prefect_ollama import open_corpus
-
-        with open_corpus("papers", "http://gpu-box:11434") as corpus:
-            for hit in corpus.search("Why are there two high waters in a day?"):
-                print(hit.path, hit.page_from, hit.text)
-        ```
+    Examples:
+        >>> from prefect_ollama import open_corpus
+        >>> with open_corpus("papers", "http://gpu-box:11434") as corpus:
+        ...     (hit,) = corpus.search("Why does the tide rise twice a day?", mode="text", limit=1)
+        >>> hit.path, hit.page_from
+        ('tides.pdf', 1)
     """
 
     def __init__(
         self,
-        table: StoreSpec,
+        table: LanceTable | StoreSpec | str | Path | None = None,
         cluster: Nodes | None = None,
         *,
         model: str | None = None,
         chat_model: str | None = None,
         judge_model: str | None = None,
-        reranker: Reranker | None = None,
+        reranker: str | OpenAICompatibleNode | Sequence[str | OpenAICompatibleNode] | None = None,
+        rerank_timeout: float = RERANK_TIMEOUT_S,
     ) -> None:
+        # Before the table is opened, so that a wrong name is refused at once.
+        named = reranker_of(reranker, timeout=rerank_timeout)
+        place = table if isinstance(table, StoreSpec) else resolve_table(table)
         self._open = Connections(
-            table, cluster, model=model, chat_model=chat_model, judge_model=judge_model, reranker=reranker
+            open_for_search(place),
+            cluster,
+            model=model,
+            chat_model=chat_model,
+            judge_model=judge_model,
+            reranker=named,
         )
 
     def search(
@@ -160,7 +174,7 @@ class Corpus:
                 vector, text=text, limit=wanted, mode=mode, where=where, one_per_document=one_per_document
             )
             note = ""
-            if reranker is not None:
+            if reranker is not None and hits:
                 hits, note = self._reordered(reranker, question, hits, limit)
             notes = [each for each in (self._script_note(text, mode), note) if each]
             answers.append(Found(with_context(store, hits, around), question=question, notes=notes))
@@ -217,7 +231,7 @@ class Corpus:
             (hits,) = self._search_all([question], asking, mode, options.passages, only)
             if hits.error is not None:
                 raise hits.error
-            nodes = self._open.answering(asking)
+            nodes = self._open.answering(asking, of_table=mode != "text")
             answer = answer_question(
                 normalised(question),
                 hits,
@@ -290,53 +304,5 @@ class Corpus:
             return reranker.reordered(question, hits, limit, score)
 
 
-def open_corpus(
-    table: LanceTable | StoreSpec | str | Path | None = None,
-    cluster: Nodes | None = None,
-    *,
-    model: str | None = None,
-    chat_model: str | None = None,
-    judge_model: str | None = None,
-    reranker: str | OpenAICompatibleNode | Sequence[str | OpenAICompatibleNode] | None = None,
-    rerank_timeout: float = RERANK_TIMEOUT_S,
-) -> Corpus:
-    """Open a table for questions, without Prefect unless a saved block is named.
-
-    Args:
-        table: A table block; or the name of a table in `lancedb` in Prefect's home, a folder (with a slash in it) or
-            an object store's URL, or `block:NAME` for a saved block. None means `documents` in `lancedb` in Prefect's
-            home.
-        cluster: The nodes that embed questions: a cluster block or its name; URLs, node blocks or their names. None
-            means the node that `OLLAMA_HOST` names, else an Ollama on this host, else the embedded model.
-        model: Ollama's name of the embedding model; the table's own otherwise.
-        chat_model: Ollama's name of the model that answers; the cluster's own otherwise.
-        judge_model: Ollama's name of the model that judges answers; the cluster's own otherwise.
-        reranker: What orders passages again: URLs of servers that rerank, OpenAI Compatible Nodes or names of saved
-            ones, one or several with the same model; or `judge` for the judge or chat model of the nodes,
-            `judge:MODEL` for another one. None keeps the order of the search.
-        rerank_timeout: Seconds for its answer; after them the order of the search stays.
-
-    Raises:
-        ConfigurationError: A block is missing or wrong, or the place is none.
-        TableMissing: The table does not exist.
-        TableError: It cannot be reached or read.
-
-    Examples:
-        >>> from prefect_ollama import open_corpus
-        >>> with open_corpus("papers", "http://gpu-box:11434") as corpus:
-        ...     (hit,) = corpus.search("Why does the tide rise twice a day?", mode="text", limit=1)
-        >>> hit.path, hit.page_from
-        ('tides.pdf', 1)
-    """
-    return Corpus(
-        _spec_of(table),
-        cluster,
-        model=model,
-        chat_model=chat_model,
-        judge_model=judge_model,
-        reranker=reranker_of(reranker, timeout=rerank_timeout),
-    )
-
-
-def _spec_of(table: LanceTable | StoreSpec | str | Path | None) -> StoreSpec:
-    return table if isinstance(table, StoreSpec) else resolve_table(table)
+# A verb for the one way to make a corpus, as `open` is one for files.
+open_corpus = Corpus

@@ -11,6 +11,7 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import (
     ClusterSpec,
     Fingerprint,
+    Vectors,
     VerifiedCluster,
     compare,
     scripts_in,
@@ -87,6 +88,21 @@ def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
         remedy="Bring the nodes to the table's model and version of the server, embed the table again with `re_embed` "
         "(`prefect-ollama re-embed`), or search by words (mode 'text').",
     )
+
+
+def question_vector(question: str, nodes: Dispatcher) -> Vectors:
+    """Return the vector of a question.
+
+    Raises:
+        ClusterError: No node works any more.
+        TextError: The question cannot be embedded.
+    """
+    embedded = nodes.embed([question], kind="query")
+    # The only text is the question, so there is at most one error.
+    for error in embedded.failures.values():
+        raise error
+    vector: Vectors = embedded.vectors[0]
+    return vector
 
 
 def question_note(question: str, nodes: VerifiedCluster) -> str:
