@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from prefect.artifacts import create_markdown_artifact
 
-from prefect_ollama.blocks.errors import ClusterError, NodeError
-from prefect_ollama.blocks.nodes import ChatCheck, NodeStatus, NodeVerification, join_verification
+from prefect_ollama.blocks.nodes import NodeStatus
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
@@ -25,10 +23,9 @@ from prefect_ollama.flows.parameters import (
 from prefect_ollama.tasks.answering import with_models
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.monitoring import settle_nodes
-from prefect_ollama.tasks.node_status import check_models_for_chat, read_node_status
+from prefect_ollama.tasks.node_status import check_cluster_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.reporting import section_markdown, status_section
-from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
 @flow(
@@ -65,32 +62,8 @@ def check_nodes(
     refuse_empty_tabs()
     with running_nodes(cluster, model=model) as embedding:
         spec = with_models(embedding, chat_model, judge_model, other_chat_models)
-        verifications: dict[str, NodeVerification] = {}
-        causes: dict[str, NodeError] = {}
-        reason: ClusterError | None = None
-        try:
-            verified = verify_nodes(Opaque(spec))
-            verifications, causes = dict(verified.verifications), dict(verified.left_out)
-        # No node passed. The page also names each cause, for people who look for it.
-        except ClusterError as error:
-            causes, reason = error.causes, error
-        # After the verification, which has loaded the model, so that the status shows how it is loaded.
-        looks = read_node_status(Opaque(spec))
-        # Without a model that chats no node is asked for one.
-        chat, judge = ChatCheck("", usable=False), None
-        if spec.chat is not None or spec.judge is not None:
-            chat, judge = check_models_for_chat(Opaque(spec))
+        rows = list(check_cluster_nodes(Opaque(spec)).nodes)
     name = spec.model.name
-    rows = [
-        replace(
-            row,
-            chat_model=chat.model_of(row.name),
-            chat_error=chat.error_of(row.name),
-            judge_model=judge.model if judge else "",
-            judge_error=judge.error_of(row.name) if judge else "",
-        )
-        for row in join_verification(looks, spec, verifications, causes, reason)
-    ]
     # Events say what changed since the last check, so that an automation starts once for each failure.
     settle_nodes([row.name for row in rows if row.ok], {row.name: row.error for row in rows if not row.ok})
     create_markdown_artifact(

@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.check import (
         ChatCheck,
         ClusterCheck,
-        check_chat_models,
         check_cluster,
         check_node,
         check_nodes,
-        join_verification,
     )
     from prefect_ollama.blocks.nodes.comparison import (
         compare,

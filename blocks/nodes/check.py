@@ -13,11 +13,11 @@ from typing import Final
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.chat_verification import verify_chat
-from prefect_ollama.blocks.nodes.endpoint import Endpoint, LoadedModel
+from prefect_ollama.blocks.nodes.endpoint import Endpoint, LoadedModel, Progress
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.status import NodeStatus
-from prefect_ollama.blocks.nodes.verification import NodeVerification, verify_cluster
+from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 
 # Seconds in which a node must describe itself, so that a silent node does not delay the check of other nodes. Nodes
 # answer such calls at once, also while they embed.
@@ -128,69 +128,68 @@ async def check_nodes(nodes: Sequence[NodeSpec]) -> tuple[NodeStatus, ...]:
     return tuple(await asyncio.gather(*map(check, nodes)))
 
 
-def join_verification(
-    statuses: Sequence[NodeStatus],
-    spec: ClusterSpec,
-    verifications: Mapping[str, NodeVerification],
-    causes: Mapping[str, NodeError],
-    reason: ClusterError | None = None,
-) -> tuple[NodeStatus, ...]:
-    """Return the statuses of a cluster's nodes with the results of their verification.
+async def check_cluster(
+    spec: ClusterSpec, *, pull: bool = False, progress: Progress | None = None
+) -> ClusterCheck:
+    """Verify every node as before a run.
 
     Args:
-        statuses: The nodes' descriptions of themselves.
-        spec: The cluster.
-        verifications: The nodes that may work, by name.
-        causes: Why a node may not work, by its name.
-        reason: Why no node may work; for nodes without a cause of their own.
-    """
-    return tuple(
-        status.verified(spec.model.name, verifications[status.name])
-        if status.name in verifications
-        else replace(
-            status, ok=False, model=spec.model.name, error=_words(causes.get(status.name, reason), spec)
-        )
-        for status in statuses
-    )
-
-
-async def check_cluster(spec: ClusterSpec) -> ClusterCheck:
-    """Verify every node as before a run, but download nothing.
+        pull: Whether nodes may download the embedding model, if the cluster allows it.
+        progress: Called during downloads.
 
     Raises:
         ConfigurationError: A node's CA bundle cannot be read.
     """
-    found, (chat, judge) = await asyncio.gather(_check_embedding(spec), check_chat_models(spec))
-    return replace(found, chat=chat, judge=judge)
-
-
-async def _check_embedding(spec: ClusterSpec) -> ClusterCheck:
-    try:
-        verified = await verify_cluster(replace(spec, pull=False))
-    except ClusterError as error:
-        statuses = join_verification(await check_nodes(spec.nodes), spec, {}, error.causes, error)
-        return ClusterCheck(False, False, spec.model.name, statuses, error=str(error))
+    asked = spec if pull else replace(spec, pull=False)
+    found, (chat, judge) = await asyncio.gather(_verified(asked, progress), _check_chat_models(spec))
+    verified = None if isinstance(found, ClusterError) else found
+    causes = found.causes if isinstance(found, ClusterError) else found.left_out
+    rows = []
+    # After the verification, which has loaded the model, so that the status shows how it is loaded.
+    for status in await check_nodes(spec.nodes):
+        row = replace(
+            status,
+            chat_model=chat.model_of(status.name),
+            chat_error=chat.error_of(status.name),
+            judge_model=judge.model if judge else "",
+            judge_error=judge.error_of(status.name) if judge else "",
+        )
+        if verified is not None and status.name in verified.verifications:
+            rows.append(row.verified(spec.model.name, verified.verifications[status.name]))
+        else:
+            # If no node may work, one without a cause of its own has that of all.
+            cause = causes.get(status.name, found if isinstance(found, ClusterError) else None)
+            error = _words(cause, spec, pull=pull)
+            rows.append(replace(row, ok=False, model=spec.model.name, error=error))
     return ClusterCheck(
-        ok=not verified.left_out,
-        usable=True,
+        ok=verified is not None and not verified.left_out,
+        usable=verified is not None,
         model=spec.model.name,
-        nodes=join_verification(
-            await check_nodes(spec.nodes), spec, verified.verifications, verified.left_out
-        ),
-        digest=verified.reference.digest,
-        dimension=verified.reference.dimension,
+        nodes=tuple(rows),
+        digest=verified.reference.digest if verified else "",
+        dimension=verified.reference.dimension if verified else 0,
+        error="" if verified else str(found),
+        chat=chat,
+        judge=judge,
     )
 
 
-def _words(error: Exception | None, cluster: ClusterSpec) -> str:
+async def _verified(spec: ClusterSpec, progress: Progress | None) -> VerifiedCluster | ClusterError:
+    try:
+        return await verify_cluster(spec, progress=progress)
+    except ClusterError as error:  # no node passed; the check still names the cause of each
+        return error
+
+
+def _words(error: Exception | None, cluster: ClusterSpec, *, pull: bool) -> str:
     # A check downloads nothing, but a run may.
-    pulls = {node.name for node in cluster.nodes if node.api == "ollama"} if cluster.pull else ()
+    pulls = {node.name for node in cluster.nodes if node.api == "ollama"} if cluster.pull and not pull else ()
     if isinstance(error, NodeRefused) and error.status == 404 and error.node in pulls:
         return f"{error.cause} A run lets it download the model first."
     return str(error)
 
 
-async def check_chat_models(spec: ClusterSpec) -> tuple[ChatCheck, ChatCheck | None]:
+async def _check_chat_models(spec: ClusterSpec) -> tuple[ChatCheck, ChatCheck | None]:
     """Ask every node whether it can chat with the chat model and the judge model of a cluster, but download nothing.
 
     Returns:
