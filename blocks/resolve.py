@@ -137,60 +137,41 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
 
 
 def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
-    """Return the address of a table, which need not exist yet.
+    """Return the address of a table, which need not exist yet. Texts mean the same in Python, forms and commands.
 
     Args:
-        table: A table block, or a text as for `table_of`. None for the default table.
+        table: A table block; or a name, for the table of this name in the default folder. A folder or an object store's
+            URL, which has a slash or backslash, for the table `documents` there; with `.lance` at its end, for the
+            table itself. `block:NAME` for the saved table block of this name. None for the default table.
 
     Raises:
         ConfigurationError: There is no such block, its values are invalid, or the text is no folder or URL.
     """
-    if table is None or isinstance(table, str | Path):
-        return table_by_address(table) or table_of(table).to_spec()
-    return table.to_spec()
-
-
-def table_of(named: str | Path | None = None) -> LanceTable:
-    """Return the table that a text names. Texts mean the same in Python, in forms and on the command line.
-
-    Args:
-        named: A name, for the table of this name in the default folder. A folder or an object store's URL, which has a
-            slash or backslash, for the table `documents` there; with `.lance` at its end, for the table itself.
-            `block:NAME` for the saved table block of this name. None for the default table.
-
-    Raises:
-        ConfigurationError: There is no such block, its values are invalid, or the text is no folder or URL.
-    """
-    from prefect_ollama.blocks.table import LanceTable, default_table
-
-    if named is None:
-        return default_table()
-    text = str(named).strip()
+    if table is None:
+        return StoreSpec(str(default_folder()), DEFAULT_TABLE)
+    if not isinstance(table, str | Path):
+        return table.to_spec()
+    text = str(table).strip()
     if text.startswith(BLOCK_PREFIX):
-        return LanceTable.load_saved(text.removeprefix(BLOCK_PREFIX).strip())
-    if not (isinstance(named, Path) or is_place(text)):
+        from prefect_ollama.blocks.table import LanceTable
+
+        return LanceTable.load_saved(text.removeprefix(BLOCK_PREFIX).strip()).to_spec()
+    if not (isinstance(table, Path) or is_place(text)):
         try:
-            return LanceTable.made(uri=default_table().uri, table=text)
+            return StoreSpec(str(default_folder()), text)
         except ConfigurationError as error:
             raise ConfigurationError(
                 f"{text!r} names no table: {error.cause}",
-                state=error.state,
+                state="Nothing was started.",
                 remedy=f"If it is a folder, write './{text}'.",
             ) from None
     uri, name = place_and_name(text)
-    return LanceTable.made(uri=uri, table=name)
+    if "://" not in uri or is_file_url(uri):
+        return StoreSpec(uri, name)
+    from prefect_ollama.blocks.table import LanceTable
 
-
-def table_by_address(named: str | Path | None) -> StoreSpec | None:
-    """Return the table that a text names as `table_of` reads it; None for a block or an object store."""
-    text = None if named is None else str(named).strip()
-    if text is not None and (text.startswith(BLOCK_PREFIX) or ("://" in text and not is_file_url(text))):
-        return None
-    with suppress(ConfigurationError):
-        if text is not None and (isinstance(named, Path) or is_place(text)):
-            return StoreSpec(*place_and_name(text))
-        return StoreSpec(str(default_folder()), DEFAULT_TABLE if text is None else text)
-    return None
+    # The block checks the URL of an object store.
+    return LanceTable.made(uri=uri, table=name).to_spec()
 
 
 def default_cache() -> CacheSpec:
@@ -226,8 +207,8 @@ def place_and_name(text: str) -> tuple[str, str]:
     place = text.rstrip("/\\")
     if not place.endswith(_TABLE_SUFFIX):
         return absolute_place(text), DEFAULT_TABLE
-    folder, _, name = place.removesuffix(_TABLE_SUFFIX).rpartition("/")
-    return absolute_place(folder or "."), name
+    folder, slash, name = place.removesuffix(_TABLE_SUFFIX).rpartition("/")
+    return absolute_place(folder or slash or "."), name
 
 
 def is_place(text: str) -> bool:

@@ -13,7 +13,7 @@ from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.file_url import folder_of, is_file_url, with_home
 from prefect_ollama.blocks.lance import StoreSpec, open_tables
-from prefect_ollama.blocks.resolve import DEFAULT_TABLE, default_folder
+from prefect_ollama.blocks.resolve import DEFAULT_TABLE
 from prefect_ollama.blocks.secrets import without_secrets
 
 # Schemes of object stores that LanceDB supports.
@@ -151,11 +151,6 @@ class LanceTable(StoredBlock):
     async def acheck(self) -> TableCheck:
         """Check the table; see `check`."""
         return await asyncio.to_thread(self.check)
-
-
-def default_table() -> LanceTable:
-    """Return the default table: `documents` in the folder `lancedb` of Prefect's home."""
-    return LanceTable(uri=str(default_folder()), table=DEFAULT_TABLE)
 
 
 def _check_tables(spec: StoreSpec) -> TableCheck:

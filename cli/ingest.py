@@ -93,16 +93,14 @@ def re_embed(
 ) -> int:
     """Embed all documents of a table again, beside it, and swap them in when all are there."""
     from prefect_ollama import render
-    from prefect_ollama.flows import preview_re_embed, re_embed_cost
     from prefect_ollama.flows import re_embed as flow
+    from prefect_ollama.flows import re_embed_cost
     from prefect_ollama.live import shown_live
 
     place, at = table.named(), nodes.named()
     # The cost is measured on the nodes, which takes seconds, so `--yes` skips it.
-    if not yes:
-        preview = preview_re_embed(place)
-        if not confirm(render.re_embedding(preview, re_embed_cost(place, at, nodes.model)), yes=yes):
-            return INCOMPLETE
+    if not yes and not confirm(render.re_embedding(re_embed_cost(place, at, nodes.model)), yes=yes):
+        return INCOMPLETE
     with shown_live(json=out.json or out.quiet):
         swap = flow(
             place,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from prefect_ollama.blocks.lance import StoreSpec
-    from prefect_ollama.blocks.table import LanceTable
 
 T = TypeVar("T")
 
@@ -166,55 +165,39 @@ class TableOptions:
         str | None, Parameter(help="Name of a saved table block, in place of --uri and --table.")
     ] = None
 
-    def named(self) -> LanceTable:
-        """Return the table.
+    def named(self) -> str | None:
+        """Return the table, as flows take it.
 
         Raises:
-            ConfigurationError: The options name it twice, it cannot be used, or there is no such block.
+            ConfigurationError: The options name it twice.
         """
-        from prefect_ollama.blocks.lance import StoreSpec
-        from prefect_ollama.blocks.resolve import DEFAULT_TABLE, table_of
-        from prefect_ollama.blocks.table import LanceTable
+        from prefect_ollama.blocks.resolve import BLOCK_PREFIX, DEFAULT_TABLE, is_place
 
-        self._refuse_named_twice()
+        uri, table = self.uri, self.table
         if self.block is not None:
-            return LanceTable.load_saved(self.block)
-        if self.uri is None:
-            return table_of(self.table)
-        spec = StoreSpec(self.uri, self.table or DEFAULT_TABLE)
-        return LanceTable.made(uri=spec.uri, table=spec.table)
+            if uri is not None or table is not None:
+                raise ConfigurationError(
+                    "--block is given beside --uri or --table.", remedy="Give one or the other."
+                )
+            return f"{BLOCK_PREFIX}{self.block}"
+        if uri is None:
+            return table
+        if table is not None and (is_place(table) or table.startswith(BLOCK_PREFIX)):
+            raise ConfigurationError(
+                f"--uri and --table both name a place: {uri!r} and {table!r}.",
+                remedy="Give the place to --uri and a name to --table, or the place to --table alone.",
+            )
+        return f"{uri.rstrip('/')}/{table or DEFAULT_TABLE}.lance"
 
     def place(self) -> StoreSpec:
         """Return the address of the table. Prefect, which takes a second to import, is imported only for a block.
 
         Raises:
-            ConfigurationError: As for `named`.
+            ConfigurationError: As for `named`; or it cannot be used, or there is no such block.
         """
-        from prefect_ollama.blocks.lance import StoreSpec
-        from prefect_ollama.blocks.resolve import DEFAULT_TABLE, resolve_table
+        from prefect_ollama.blocks.resolve import resolve_table
 
-        self._refuse_named_twice()
-        if self.uri is not None:
-            spec = StoreSpec(self.uri, self.table or DEFAULT_TABLE)
-            if not spec.remote:
-                return spec
-        elif self.block is None:
-            return resolve_table(self.table)
-        return self.named().to_spec()
-
-    def _refuse_named_twice(self) -> None:
-        from prefect_ollama.blocks.resolve import BLOCK_PREFIX, is_place
-
-        uri, table = self.uri, self.table
-        if self.block is not None and (self.uri is not None or self.table is not None):
-            raise ConfigurationError(
-                "--block is given beside --uri or --table.", remedy="Give one or the other."
-            )
-        if uri is not None and table is not None and (is_place(table) or table.startswith(BLOCK_PREFIX)):
-            raise ConfigurationError(
-                f"--uri and --table both name a place: {uri!r} and {table!r}.",
-                remedy="Give the place to --uri and a name to --table, or the place to --table alone.",
-            )
+        return resolve_table(self.named())
 
 
 # Defaults of parameters, which may not be calls.

@@ -23,7 +23,6 @@ from prefect_ollama.flows import (
     NodeStatus,
     NodeTuning,
     ReEmbedCost,
-    ReEmbedPreview,
 )
 from prefect_ollama.tasks.reporting import (
     Section,
@@ -118,7 +117,7 @@ def undo(what: Undo) -> RenderableType:
     return Group(*parts)
 
 
-def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
+def re_embedding(what: ReEmbedCost) -> RenderableType:
     """Return what re-embedding would do, and its cost."""
     return Group(
         line(f"Re-embedding would embed all of {what.table} again", "bold"),
@@ -126,7 +125,7 @@ def re_embedding(what: ReEmbedPreview, cost: ReEmbedCost) -> RenderableType:
             f"Read again: {quantity(what.documents, 'document')} of {quantity(len(what.sources), 'source')}, with "
             f"{quantity(what.chunks, 'chunk')} and {quantity(what.tokens, 'token')}."
         ),
-        line(cost.work),
+        line(what.work),
         line(f"Nodes worked {what.node_seconds:.0f} node-seconds on them before."),
         line(
             f"The new table takes as much room as the old one until it replaces it: {what.data_bytes / 2**20:.0f} MiB. "

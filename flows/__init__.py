@@ -25,7 +25,7 @@ from prefect_ollama.flows.forget import ForgetReport, Forgotten, forget, forgett
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.maintain import maintain_table
 from prefect_ollama.flows.nodes import check_nodes
-from prefect_ollama.flows.re_embed import ReEmbedPreview, preview_re_embed, re_embed, re_embed_cost
+from prefect_ollama.flows.re_embed import re_embed, re_embed_cost
 from prefect_ollama.flows.research import research
 from prefect_ollama.flows.runs import preview_roll_back, roll_back, runs
 from prefect_ollama.flows.search import search
@@ -63,7 +63,6 @@ __all__ = [
     "Point",
     "Quote",
     "ReEmbedCost",
-    "ReEmbedPreview",
     "Reading",
     "Region",
     "ReportPart",
@@ -79,7 +78,6 @@ __all__ = [
     "forgettable",
     "ingest_pdfs",
     "maintain_table",
-    "preview_re_embed",
     "preview_roll_back",
     "re_embed",
     "re_embed_cost",

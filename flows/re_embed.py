@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
@@ -42,53 +40,6 @@ from prefect_ollama.tasks.publish import publish_run
 from prefect_ollama.tasks.re_embed_cost import ReEmbedCost, estimate_cost
 from prefect_ollama.tasks.reporting import IngestReport
 from prefect_ollama.tasks.verify_nodes import verify_nodes
-
-
-@dataclass(frozen=True, slots=True)
-class ReEmbedPreview:
-    """What `re_embed` would do.
-
-    Attributes:
-        table: Where the table is.
-        sources: Sources whose files are read again.
-        documents: Documents that are read again.
-        chunks: Their chunks as they are now.
-        tokens: Tokens in those.
-        node_seconds: Time that nodes spent on them, in seconds.
-        data_bytes: Size of the chunk table.
-    """
-
-    table: str
-    sources: tuple[str, ...]
-    documents: int
-    chunks: int
-    tokens: int
-    node_seconds: float
-    data_bytes: int
-
-
-def preview_re_embed(table: LanceTable | str | None = None) -> ReEmbedPreview:
-    """Return what `re_embed` would read and embed. This is not a flow and changes nothing.
-
-    Raises:
-        TableMissing: The table does not exist.
-
-    Examples:
-        >>> from prefect_ollama.flows import preview_re_embed
-        >>> preview_re_embed("papers").documents
-        2
-    """
-    store = Store.open(resolve_table(table))
-    rows = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]
-    return ReEmbedPreview(
-        table=str(store.spec),
-        sources=tuple(sorted({row.source for row in rows})),
-        documents=len(rows),
-        chunks=sum(row.chunks for row in rows),
-        tokens=sum(row.tokens for row in rows),
-        node_seconds=sum(row.node_seconds for row in rows),
-        data_bytes=store.stats().data_bytes,
-    )
 
 
 @flow(
@@ -165,6 +116,11 @@ def re_embed(
     return swapped
 
 
+@flow(
+    name="re-embed-cost",
+    flow_run_name=unless_named(lambda given: f"cost of {table_display_name(given['table'])}"),
+    description="Show what it costs to embed a LanceDB table again: texts, time, and what is in the cache.",
+)
 def re_embed_cost(
     table: TableParameter = None, cluster: NodesParameter = None, model: ModelParameter = None
 ) -> ReEmbedCost:
@@ -174,23 +130,14 @@ def re_embed_cost(
         TableMissing: The table does not exist.
         ClusterError: No node works.
 
+    Requires: the table readable on the machine that runs it, and the nodes.
+
     Examples:
         >>> from prefect_ollama.flows import re_embed_cost
         >>> cost = re_embed_cost("papers", "http://gpu-box:11434")
-        >>> cost.texts > 0
-        True
+        >>> cost.documents, cost.texts > 0
+        (2, True)
     """
-    return _estimate(table, cluster, model)
-
-
-@flow(
-    name="re-embed-cost",
-    flow_run_name=unless_named(lambda given: f"cost of {table_display_name(given['table'])}"),
-    description="Show what it costs to embed a LanceDB table again: texts, time, and what is in the cache.",
-)
-def _estimate(
-    table: TableParameter = None, cluster: NodesParameter = None, model: ModelParameter = None
-) -> ReEmbedCost:
     keep_home_private()
     store = Store.open(resolve_table(table))
     return _cost(store, cluster, _model(store, cluster, model))

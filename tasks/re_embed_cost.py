@@ -10,7 +10,7 @@ import numpy as np
 from prefect import task
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorSalt, shared_cache, vector_keys
-from prefect_ollama.blocks.documents import STORED
+from prefect_ollama.blocks.documents import PARTIAL, STORED
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedCluster
@@ -33,7 +33,12 @@ class ReEmbedCost:
     Attributes:
         table: Where the table is.
         model: Name of the model that the nodes have.
-        documents: Documents with chunks.
+        sources: Sources whose files are read again.
+        documents: Documents that are read again.
+        chunks: Their chunks as they are now.
+        tokens: Tokens in those.
+        node_seconds: Time that nodes spent on them before, in seconds.
+        data_bytes: Size of the chunk table.
         texts: Different texts of chunks.
         cached: Of these, with a vector of this model in the cache.
         nodes: Nodes that work.
@@ -43,7 +48,12 @@ class ReEmbedCost:
 
     table: str
     model: str
+    sources: tuple[str, ...]
     documents: int
+    chunks: int
+    tokens: int
+    node_seconds: float
+    data_bytes: int
     texts: int
     cached: int
     nodes: int
@@ -90,10 +100,16 @@ def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheS
         cached += int(there.sum())
         missing = (text for text, held in zip(new.values(), there, strict=True) if not held)
         units += sum(estimate_units(model.document_prefix + text) for text in missing)
+    rows = [row for row in table.manifest() if row.status in (STORED, PARTIAL)]
     return ReEmbedCost(
         table=str(table.spec),
         model=model.name,
-        documents=sum(row.status == STORED or row.chunks > 0 for row in table.manifest()),
+        sources=tuple(sorted({row.source for row in rows})),
+        documents=len(rows),
+        chunks=sum(row.chunks for row in rows),
+        tokens=sum(row.tokens for row in rows),
+        node_seconds=sum(row.node_seconds for row in rows),
+        data_bytes=table.stats().data_bytes,
         texts=len(seen),
         cached=cached,
         nodes=len(verified.verifications),

@@ -29,7 +29,6 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes import ChatModelSpec, ClusterSpec
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
-from prefect_ollama.blocks.table import default_table
 from prefect_ollama.options import TableOptions
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
@@ -472,7 +471,7 @@ def test_nodes_come_from_what_was_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_table_comes_from_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     home = Path(os.environ["PREFECT_HOME"])
-    assert resolve_table() == StoreSpec(str(home / "lancedb"), "documents") == default_table().to_spec()
+    assert resolve_table() == StoreSpec(str(home / "lancedb"), "documents")
     assert resolve_table("./here").uri == str(tmp_path / "here")
     assert resolve_table(Path("here")).uri == str(tmp_path / "here")
     assert resolve_table("s3://bucket/x").uri == "s3://bucket/x"
@@ -501,7 +500,7 @@ def test_a_table_has_one_name_in_python_and_on_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     expected = StoreSpec(uri.format(home=os.environ["PREFECT_HOME"], here=tmp_path), table)
-    assert resolve_table(named) == TableOptions(table=named).named().to_spec() == expected
+    assert resolve_table(named) == TableOptions(table=named).place() == expected
 
 
 @pytest.mark.parametrize(
@@ -511,14 +510,14 @@ def test_a_text_that_names_no_table_is_refused(named: str) -> None:
     with pytest.raises(ConfigurationError):
         resolve_table(named)
     with pytest.raises(ConfigurationError):
-        TableOptions(table=named).named()
+        TableOptions(table=named).place()
 
 
 def test_a_place_is_named_once() -> None:
-    assert TableOptions("/data", "mine").named().to_spec() == StoreSpec("/data", "mine")
+    assert TableOptions("/data", "mine").place() == StoreSpec("/data", "mine")
     for table in ("./mine", "block:mine", "s3://bucket/x"):
         with pytest.raises(ConfigurationError, match="both name a place"):
-            TableOptions("/data", table).named()
+            TableOptions("/data", table).place()
 
 
 FOLDERS = ["/tmp/my db", "/tmp/50%", "/tmp/a#b?c", "/tmp/café", "/tmp/a%20b", "/tmp/a;b=c&d"]
@@ -530,7 +529,7 @@ def test_a_file_url_is_decoded(folder: str) -> None:
     for written in (url, url.replace("file:", "FILE:"), url.replace("file://", "file://localhost"), folder):
         assert StoreSpec(written).uri == folder
         assert LanceTable(uri=written).to_spec().uri == folder
-        assert TableOptions(written).named().uri == folder
+        assert TableOptions(written).place().uri == folder
         assert CacheSpec(written).folder == folder
     assert not StoreSpec(url).remote
 

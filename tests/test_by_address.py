@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from prefect_ollama.blocks import OllamaCluster
+from prefect_ollama.blocks import LanceTable, OllamaCluster
+from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.nodes import DEFAULT_URL
-from prefect_ollama.blocks.resolve import cluster_by_address, resolve_cluster, resolve_table, table_by_address
+from prefect_ollama.blocks.resolve import cluster_by_address, resolve_cluster, resolve_table
 
 MODELS = ("nomic-embed-text", "all-minilm", "mxbai-embed-large:335m", "hf.co/somebody/e5-large")
 
@@ -66,15 +67,28 @@ def test_a_wrong_variable_is_left_to_the_blocks(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "named", [None, "papers", "./db", "~/db", "/x/papers.lance", Path("db"), "file:///a%20b", "."]
+    ("named", "place"),
+    [
+        ("./db", "db/documents"),
+        ("/x/papers.lance", "/x/papers"),
+        ("/papers.lance", "/papers"),
+        (Path("db"), "db/documents"),
+        ("file:///a%20b", "/a b/documents"),
+        (".", "documents"),
+        ("s3://bucket/db", "s3://bucket/db/documents"),
+    ],
 )
-def test_texts_name_the_table_that_blocks_name(named: str | Path | None) -> None:
-    assert table_by_address(named) == resolve_table(named)
+def test_texts_name_the_table_that_blocks_name(named: str | Path, place: str) -> None:
+    uri, _, table = (place if "://" in place else str(Path(place).absolute())).rpartition("/")
+    assert resolve_table(named) == LanceTable(uri=uri or "/", table=table).to_spec()
 
 
-@pytest.mark.parametrize("named", ["block:papers", "s3://bucket/db", "no__good", "file://elsewhere/db", ""])
-def test_other_tables_are_left_to_the_blocks(named: str) -> None:
-    assert table_by_address(named) is None
+@pytest.mark.parametrize(
+    "named", ["block:papers", "s3://user@bucket/db", "no__good", "file://elsewhere/db", ""]
+)
+def test_other_texts_name_no_table(named: str) -> None:
+    with pytest.raises(ConfigurationError):
+        resolve_table(named)
 
 
 HOME = """

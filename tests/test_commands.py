@@ -674,7 +674,7 @@ def test_the_commands_of_the_docs_can_be_given() -> None:
         assert called is not None, (page, command)
         table = bound.arguments.get("table", TableOptions())
         if table.block is None and not str(table.table).startswith("block:"):
-            assert table.named().to_spec()
+            assert table.place()
 
 
 def test_the_tables_that_the_docs_name_are_some() -> None:
@@ -688,12 +688,12 @@ def test_the_tables_that_the_docs_name_are_some() -> None:
     assert {"papers", "invoices", "block:papers"} <= set(named)
     for each in named:
         if not each.startswith("block:"):
-            assert TableOptions(table=each).named().table == each
+            assert TableOptions(table=each).place().table == each
 
 
 def test_a_saved_table_block_is_found(prefect_server: str, tmp_path: Path) -> None:
     LanceTable(uri=str(tmp_path / "db"), table="papers").save("cli-papers", overwrite=True)
     for options in ((None, None, "cli-papers"), (None, "block:cli-papers", None)):
-        assert TableOptions(*options).named().table == "papers"
-    assert TableOptions("~/x", "t").named().uri == str(Path("~/x").expanduser())
-    assert TableOptions().named().table == "documents"
+        assert TableOptions(*options).place().table == "papers"
+    assert TableOptions("~/x", "t").place().uri == str(Path("~/x").expanduser())
+    assert TableOptions().place().table == "documents"

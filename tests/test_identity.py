@@ -19,7 +19,7 @@ from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.documents.identity import context_options, same_options
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
-from prefect_ollama.flows import IngestReport, ingest_pdfs, preview_re_embed, re_embed, re_embed_cost, search
+from prefect_ollama.flows import IngestReport, ingest_pdfs, re_embed, re_embed_cost, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import MODEL, PREFIX, chunks, prose, write_pdf
 from tests.nodes import Node, expected_vector, nodes
@@ -141,7 +141,7 @@ def test_an_update_of_ollama_is_found_in_table_cache_and_search(
     assert "0 of 2 different texts have to be embedded" in str(cost)
     assert "2 vectors are in the cache" in str(cost)
     shown = Console(width=200, file=StringIO(), force_terminal=False)
-    shown.print(render.re_embedding(preview_re_embed(LanceTable(uri=str(old))), cost))
+    shown.print(render.re_embedding(cost))
     assert cost.work in shown.file.getvalue()  # type: ignore[attr-defined]
     re_embed(LanceTable(uri=str(old)), node.url)
     assert are_of(old)

@@ -61,8 +61,6 @@ class WorkerCluster(distributed.SpecCluster):
     Args:
         embed_threads: Threads of the one worker process for embed tasks; each mostly waits for nodes.
         env: Environment variables of the workers, in addition to those of this process.
-        dashboard_address: Address of Dask's dashboard, such as `"127.0.0.1:8787"`; `None` serves none. The dashboard
-            has no password, so every user of the machine can read it.
         security: Certificates for all connections. By default they are made for this cluster and kept in memory only.
             Other clients need `WorkerCluster.security` to connect.
     """
@@ -73,7 +71,6 @@ class WorkerCluster(distributed.SpecCluster):
         embed_threads: int,
         *,
         env: dict[str, str] | None = None,
-        dashboard_address: str | None = None,
         security: Security | None = None,
     ) -> None:
         # First of all: it imports modules while the rest is set up.
@@ -86,7 +83,6 @@ class WorkerCluster(distributed.SpecCluster):
         except (FolderNotPrivate, OSError):  # Prefect's home belongs to another user
             self._scratch = tempfile.TemporaryDirectory(prefix="prefect-ollama-", ignore_cleanup_errors=True)
             scratch = self._scratch.name
-        self._dashboard = dashboard_address is not None
         logger = logging.getLogger("distributed")
         self._log_level = logger.level
         logger.setLevel(max(logger.level, logging.WARNING))
@@ -121,8 +117,7 @@ class WorkerCluster(distributed.SpecCluster):
                     "port": 0,
                     "scratch": scratch,
                     "security": security,
-                    "dashboard": dashboard_address is not None,
-                    "dashboard_address": dashboard_address or f"{_LOOPBACK}:0",
+                    "dashboard_address": f"{_LOOPBACK}:0",
                 },
             },
             security=security,
@@ -148,8 +143,8 @@ class WorkerCluster(distributed.SpecCluster):
 
     @property
     def dashboard_link(self) -> str:
-        """URL of Dask's dashboard, empty if there is none."""
-        return str(super().dashboard_link) if self._dashboard else ""
+        """Empty, because these servers serve no HTTP; Prefect would log the URL."""
+        return ""
 
     def kill_workers(self) -> None:
         """Kill the worker processes at once, without time to finish their tasks. Close the cluster afterwards."""

@@ -1,6 +1,6 @@
 """The Dask servers of a run on this machine: its scheduler, its workers, and the nannies that start these.
 
-Guarantees: they serve no HTTP, except the dashboard if it is asked for. A task that kills its worker does not fail the
+Guarantees: they serve no HTTP. A task that kills its worker does not fail the
 tasks that wait behind it.
 """
 
@@ -137,16 +137,10 @@ class RunScheduler(_WithoutHttp, distributed.Scheduler):
     tasks move to the other one at each death. So one document that kills its worker would fail all tasks behind it.
     """
 
-    def __init__(self, *args: Any, scratch: str, dashboard: bool, **kwargs: Any) -> None:
-        self._dashboard = dashboard
+    def __init__(self, *args: Any, scratch: str, **kwargs: Any) -> None:
         with dask.config.set(CONFIG | {"temporary-directory": scratch}):
-            super().__init__(*args, dashboard=dashboard, **kwargs)
+            super().__init__(*args, dashboard=False, **kwargs)
         self._leave_path()
-
-    def start_http_server(self, routes: Any, *args: Any, **kwargs: Any) -> None:
-        """Serve Dask's dashboard if the user asked for it; start no HTTP server without it."""
-        serve = distributed.Scheduler if self._dashboard else _WithoutHttp
-        serve.start_http_server(self, routes, *args, **kwargs)
 
     async def remove_worker(
         self, address: str, *, stimulus_id: str, expected: bool = False, close: bool = True
