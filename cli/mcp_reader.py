@@ -14,7 +14,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.tasks.answering import find_quote, normal
 from prefect_ollama.tasks.parsing import ParseOptions, Quoted
-from prefect_ollama.tasks.searching import Corpus, QuoteDrawer, named, open_for_search
+from prefect_ollama.tasks.searching import Corpus, PageDrawer, named, open_for_search
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.cluster import Nodes
@@ -106,7 +106,7 @@ def marked_page(
             chunk.page_from <= page <= chunk.page_to
             and (place := find_quote(quote, normal(chunk.text))) is not None
         ):
-            with QuoteDrawer(reading) as drawer:
+            with PageDrawer(reading) as drawer:
                 (drawn,) = drawer.drawn(file, [page], chunk.regions, Quoted.of(chunk.text, *place))
             picture = Image(data=drawn.png, format="png")
             return [drawn.note, picture] if drawn.note else [picture]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.console import tell_note
-from prefect_ollama.tasks.searching import QuoteDrawer, page_pictures
+from prefect_ollama.tasks.searching import MarkedPage, PageDrawer
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import CheckedAnswer, Hit, Quote
@@ -22,17 +22,11 @@ def write_pictures(
     folder: Path, found: Sequence[Hit], question: int, options: ParseOptions
 ) -> list[list[str]]:
     """Write the pages of hits into a folder, and return the files of each hit. Failed pages are named on stderr."""
-    files: list[list[str]] = [[] for _ in found]
-    with _writable(folder) as place:
-        for number, page in page_pictures(found, options):
-            path = found[number].path
-            if page.note:
-                tell_note(f"No picture of {path!r}, page {page.page}: {page.note}")
-            if page.png:
-                file = place / picture_name(path, number + 1, page.page, question)
-                file.write_bytes(page.png)
-                files[number].append(str(file))
-    return files
+    with _writable(folder) as place, PageDrawer(options) as drawer:
+        return [
+            _write(place, drawer.passage(hit), f"Passage {number}", hit.path, number, question)
+            for number, hit in enumerate(found, 1)
+        ]
 
 
 def write_quotes(folder: Path, answer: CheckedAnswer, options: ParseOptions) -> dict[Quote, list[str]]:
@@ -40,18 +34,31 @@ def write_quotes(folder: Path, answer: CheckedAnswer, options: ParseOptions) -> 
 
     Stderr names the quotes that cannot be drawn or marked.
     """
-    files: dict[Quote, list[str]] = {}
-    with _writable(folder) as place, QuoteDrawer(options) as drawer:
-        # Numbers as the printed answer has them, so that a file can be found by its mark.
-        for number, quote in enumerate(answer.quotes(), 1):
-            files[quote] = []
-            for page in drawer.pages(quote, answer.passages[quote.passage - 1]):
-                if page.note:
-                    tell_note(f"Quote [{number}], {quote.path!r}, page {page.page}: {page.note}")
-                if page.png:
-                    file = place / picture_name(quote.path, number, page.page)
-                    file.write_bytes(page.png)
-                    files[quote].append(str(file))
+    with _writable(folder) as place, PageDrawer(options) as drawer:
+        return {
+            quote: _write(
+                place,
+                drawer.quote(quote, answer.passages[quote.passage - 1]),
+                f"Quote [{number}]",
+                quote.path,
+                number,
+            )
+            # Numbers as the printed answer has them, so that a file can be found by its mark.
+            for number, quote in enumerate(answer.quotes(), 1)
+        }
+
+
+def _write(
+    place: Path, pages: Iterable[MarkedPage], what: str, path: str, number: int, question: int = 0
+) -> list[str]:
+    files = []
+    for page in pages:
+        if page.note:
+            tell_note(f"{what}, {path!r}, page {page.page}: {page.note}")
+        if page.png:
+            file = place / picture_name(path, number, page.page, question)
+            file.write_bytes(page.png)
+            files.append(str(file))
     return files
 
 

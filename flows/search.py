@@ -19,8 +19,8 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
+from prefect_ollama.tasks.answer import search_table, show_pages
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.query import search_table, show_pages
 from prefect_ollama.tasks.searching import RERANK_TIMEOUT_S, open_corpus
 
 

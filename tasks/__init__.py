@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         node_status,
         parse,
         publish,
-        query,
         re_embed_cost,
         recover,
         research,

@@ -11,7 +11,7 @@ import pytest
 
 from prefect_ollama.blocks.documents import Region
 from prefect_ollama.tasks.parsing import Parser, Quoted
-from prefect_ollama.tasks.searching import MarkedPage, QuoteDrawer
+from prefect_ollama.tasks.searching import MarkedPage, PageDrawer
 from tests.test_pictures import marked, pixels
 
 LINES = [
@@ -48,12 +48,12 @@ def regions(pages: int = 1, lines: int = 4) -> list[Region]:
 
 
 @pytest.fixture(scope="module")
-def drawer() -> Iterator[QuoteDrawer]:
-    with QuoteDrawer(dpi=72) as drawer:
+def drawer() -> Iterator[PageDrawer]:
+    with PageDrawer(dpi=72) as drawer:
         yield drawer
 
 
-def drawn(drawer: QuoteDrawer, file: Path, quote: str, passage: str, *, pages: int = 1) -> list[MarkedPage]:
+def drawn(drawer: PageDrawer, file: Path, quote: str, passage: str, *, pages: int = 1) -> list[MarkedPage]:
     start = passage.index(quote)
     quoted = Quoted.of(passage, start, start + len(quote))
     return drawer.drawn(file, range(1, pages + 1), regions(pages), quoted)
@@ -76,21 +76,21 @@ def rows_of(page: MarkedPage) -> set[int]:
     ],
 )
 def test_the_words_of_a_quote_are_marked_and_no_others(
-    drawer: QuoteDrawer, tmp_path: Path, quote: str, lines: set[int]
+    drawer: PageDrawer, tmp_path: Path, quote: str, lines: set[int]
 ) -> None:
     (page,) = drawn(drawer, written(tmp_path / "a.pdf", LINES), quote, PASSAGE)
     assert (page.page, page.note) == (1, "")
     assert rows_of(page) == lines
 
 
-def test_only_a_part_of_a_line_is_marked(drawer: QuoteDrawer, tmp_path: Path) -> None:
+def test_only_a_part_of_a_line_is_marked(drawer: PageDrawer, tmp_path: Path) -> None:
     file = written(tmp_path / "a.pdf", LINES)
     (whole,), (part,) = drawn(drawer, file, LINES[0], PASSAGE), drawn(drawer, file, "lamp at dusk", PASSAGE)
     widths = [np.ptp(np.nonzero(marked(page.png))[1]) for page in (whole, part)]
     assert widths[1] < 0.5 * widths[0]
 
 
-def test_of_equal_words_those_of_the_quote_are_marked(drawer: QuoteDrawer, tmp_path: Path) -> None:
+def test_of_equal_words_those_of_the_quote_are_marked(drawer: PageDrawer, tmp_path: Path) -> None:
     lines = [
         "Line one has the number 42 in it.",
         "Line two is another one.",
@@ -103,7 +103,7 @@ def test_of_equal_words_those_of_the_quote_are_marked(drawer: QuoteDrawer, tmp_p
     assert rows_of(page) == {2}
 
 
-def test_a_quote_over_two_pages_is_marked_on_both(drawer: QuoteDrawer, tmp_path: Path) -> None:
+def test_a_quote_over_two_pages_is_marked_on_both(drawer: PageDrawer, tmp_path: Path) -> None:
     file = written(tmp_path / "a.pdf", LINES[:2], LINES[2:])
     first, second = drawn(drawer, file, "trimmed the wick of the burner, and the first", PASSAGE, pages=2)
     assert (first.page, second.page, first.note, second.note) == (1, 2, "", "")
@@ -112,20 +112,20 @@ def test_a_quote_over_two_pages_is_marked_on_both(drawer: QuoteDrawer, tmp_path:
     assert only.page == 2
 
 
-def test_words_outside_the_passage_are_not_marked(drawer: QuoteDrawer, tmp_path: Path) -> None:
+def test_words_outside_the_passage_are_not_marked(drawer: PageDrawer, tmp_path: Path) -> None:
     file = written(tmp_path / "a.pdf", [*LINES, "", "", "The keeper lit the lamp at dusk."])
     (page,) = drawn(drawer, file, "lit the lamp at dusk", PASSAGE)
     assert rows_of(page) == {0}
 
 
 @pytest.mark.parametrize("turned", [90, 180, 270])
-def test_a_quote_is_marked_on_a_turned_page(drawer: QuoteDrawer, tmp_path: Path, turned: int) -> None:
+def test_a_quote_is_marked_on_a_turned_page(drawer: PageDrawer, tmp_path: Path, turned: int) -> None:
     file = written(tmp_path / "a.pdf", LINES, turned=turned)
     quote = "first flame was low"
     start = PASSAGE.index(quote)
     with Parser() as parser:
         boxes = [Region(1, *block.box) for block in parser.parse(file).pages[0].blocks]
-    with QuoteDrawer(dpi=72) as drawer:
+    with PageDrawer(dpi=72) as drawer:
         (page,) = drawer.drawn(file, [1], boxes, Quoted.of(PASSAGE, start, start + len(quote)))
     assert page.note == ""
     ink = pixels(page.png).max(axis=2) < 100
@@ -136,7 +136,7 @@ def test_a_quote_is_marked_on_a_turned_page(drawer: QuoteDrawer, tmp_path: Path,
     assert 50 < inside.sum() < 0.5 * ink.sum()
 
 
-def test_cells_that_are_stored_by_column_are_found_by_row(drawer: QuoteDrawer, tmp_path: Path) -> None:
+def test_cells_that_are_stored_by_column_are_found_by_row(drawer: PageDrawer, tmp_path: Path) -> None:
     with pymupdf.open() as made:
         page = made.new_page(width=400, height=400)
         for column, cells in enumerate((["Port", "Brest", "Dover"], ["Range", "6.4 m", "5.8 m"])):
@@ -166,14 +166,14 @@ def other_text(file: Path) -> Path:
 
 @pytest.mark.parametrize("write", [no_text, other_text])
 def test_where_the_words_are_not_found_the_passage_is_marked_and_that_is_said(
-    drawer: QuoteDrawer, tmp_path: Path, write: Callable[[Path], Path]
+    drawer: PageDrawer, tmp_path: Path, write: Callable[[Path], Path]
 ) -> None:
     (page,) = drawn(drawer, write(tmp_path / "a.pdf"), "lit the lamp at dusk", PASSAGE)
     assert "whole passage is marked" in page.note
     assert rows_of(page) >= {0, 1, 2, 3}
 
 
-def test_a_part_that_is_not_found_is_said(drawer: QuoteDrawer, tmp_path: Path) -> None:
+def test_a_part_that_is_not_found_is_said(drawer: PageDrawer, tmp_path: Path) -> None:
     file = written(tmp_path / "a.pdf", LINES[:2])
     (page,) = drawn(drawer, file, PASSAGE, PASSAGE)
     assert "part of the quote's words" in page.note

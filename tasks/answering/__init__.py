@@ -26,12 +26,9 @@ if TYPE_CHECKING:
         CUT,
         EXTRACT_PASSAGES,
         NO_JUDGE,
-        Judged,
         answer_question,
-        choose,
         judge_drafts,
         judge_sentences,
-        without_chat,
     )
     from prefect_ollama.tasks.answering.nodes import AnswerNodes, answering_nodes, with_models
     from prefect_ollama.tasks.answering.options import AskEvent, AskOptions, silent

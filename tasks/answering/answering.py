@@ -91,16 +91,16 @@ def answer_question(
     documents = quantity(len({hit.doc_id for hit in hits}), "document")
     listen(AskEvent("passages", f"{quantity(len(hits), 'passage')} of {documents}", len(hits)))
     found = strength(question, hits, model)
-    if (early := without_chat(question, hits, nodes, found)) is not None:
+    if (early := _without_chat(question, hits, nodes, found)) is not None:
         return replace(early, seconds=time.monotonic() - started)
     assert nodes.chat is not None
     drafts = write_drafts(question, hits, nodes.chat, options, listen)
     judged = judge_drafts(question, drafts, nodes, model, listen)
-    answer = choose(question, drafts, judged, nodes, options)
+    answer = _choose(question, drafts, judged, nodes, options)
     return replace(answer, seconds=time.monotonic() - started)
 
 
-def without_chat(
+def _without_chat(
     question: str, hits: Sequence[Hit], nodes: AnswerNodes, found: Strength
 ) -> CheckedAnswer | None:
     """Return the answer that needs no chat model; None if a chat model has to be asked.
@@ -186,7 +186,7 @@ def judge_sentences(
     return judged, nodes.judge.chat.model.name, answers
 
 
-def choose(
+def _choose(
     question: str,
     drafts: Drafts,
     judged: Judged,

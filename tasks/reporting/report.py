@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from prefect_ollama.blocks.awaited import Awaitable
@@ -14,7 +14,7 @@ from prefect_ollama.tasks.dispatch import NodeStats, stats_by_node
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.reporting._html import report_html
-from prefect_ollama.tasks.reporting.run_statistics import RunStatistics, statistics_dict
+from prefect_ollama.tasks.reporting.run_statistics import RunStatistics
 from prefect_ollama.tasks.reporting.sections import FAILED
 
 # The outcome of a file. The last four are of files that a dry run would read, or that a failed run did not reach.
@@ -217,7 +217,7 @@ class IngestReport(RunStatistics, Awaitable):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {
-            **statistics_dict(self),
+            **asdict(self),
             "ok": self.ok,
             "outcomes": self.outcomes(),
             "chunks_per_second": self.chunks_per_second,

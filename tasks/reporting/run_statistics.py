@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 # Key of a field's label, in its metadata: every report shows the field under it, unless it is 0.
@@ -80,14 +80,6 @@ class RunStatistics:
             each.metadata[LABEL]: getattr(self, each.name) for each in fields(RunStatistics) if each.metadata
         }
         return {label: f"{value:,}" for label, value in values.items() if value}
-
-
-def statistics_dict(of: RunStatistics) -> dict[str, Any]:
-    """Return plain values: first the fields of a subclass, then the counters."""
-    values = asdict(of)
-    counters = of.counters().keys()
-    own = {name: value for name, value in values.items() if name not in counters}
-    return own | {name: values[name] for name in counters}
 
 
 def _sum(one: Any, other: Any) -> Any:

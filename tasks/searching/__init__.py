@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         one_document,
     )
     from prefect_ollama.tasks.searching.nodes import question_vector, verified
-    from prefect_ollama.tasks.searching.pictures import MarkedPage, QuoteDrawer, page_pictures
+    from prefect_ollama.tasks.searching.pictures import MarkedPage, PageDrawer
     from prefect_ollama.tasks.searching.question import normalised
     from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, reranker_of
     from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors

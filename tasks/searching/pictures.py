@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,36 +37,15 @@ class MarkedPage:
     note: str = ""
 
 
-def page_pictures(
-    hits: Sequence[Hit], options: ParseOptions | None = None, *, dpi: int = DPI
-) -> Iterator[tuple[int, MarkedPage]]:
-    """Yield the pages of hits, with the passages marked, each with the place of its hit, from 0.
-
-    A page that cannot be drawn, because its file is gone for example, has a note with the reason.
-
-    Args:
-        options: Limits and passwords for their files.
-        dpi: Resolution.
-    """
-    # One parser for all hits of a format: its process takes half a second to start.
-    with closing(Parsers()) as parsers:
-        for place, hit in enumerate(hits):
-            for page in _pages(hit):
-                try:
-                    file = file_of(hit)
-                    drawn = parsers.parser_of(file).picture(file, page, hit.regions, options, dpi=dpi)
-                    yield place, MarkedPage(page, drawn.png)
-                except DocumentError as error:
-                    yield place, MarkedPage(page, note=str(error))
-
-
 def _pages(hit: Hit) -> list[int]:
     # Hits of tables of earlier versions have no regions.
     return sorted({region.page for region in hit.regions}) or [hit.page_from]
 
 
-class QuoteDrawer:
-    """Draws pages with quotes marked. A context manager; files are read in child processes.
+class PageDrawer:
+    """Draws pages with passages or quotes marked. A context manager; files are read in child processes.
+
+    A page that cannot be drawn, because its file is gone for example, has a note with the reason.
 
     Args:
         options: Limits and passwords for the files.
@@ -78,13 +56,24 @@ class QuoteDrawer:
         self._options, self._dpi = options, dpi
         self._parsers = Parsers()
 
-    def __enter__(self) -> QuoteDrawer:
+    def __enter__(self) -> PageDrawer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._parsers.close()
 
-    def pages(self, quote: Quote, passage: Hit) -> list[MarkedPage]:
+    def passage(self, hit: Hit) -> Iterator[MarkedPage]:
+        """Yield the pages of a passage, with the passage marked."""
+        for page in _pages(hit):
+            try:
+                file = file_of(hit)
+                parser = self._parsers.parser_of(file)
+                drawn = parser.picture(file, page, hit.regions, self._options, dpi=self._dpi)
+                yield MarkedPage(page, drawn.png)
+            except DocumentError as error:
+                yield MarkedPage(page, note=str(error))
+
+    def quote(self, quote: Quote, passage: Hit) -> list[MarkedPage]:
         """Return the pages on which a quote stands, with its words marked.
 
         A page whose text does not hold them, for example a scanned one, has the whole passage marked, and a note.
