@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from prefect.artifacts import create_markdown_artifact
@@ -76,18 +75,4 @@ def _page(rows: Sequence[NodeStatus], model: str) -> str:
     """Return the Markdown of the artifact."""
     ready = sum(row.ok for row in rows)
     head = f"{ready} of {quantity(len(rows), 'node serves', 'nodes serve')} {escape_markdown(model)}."
-    for verb, found in (
-        ("chat", [(row.chat_model, row.chat_error) for row in rows]),
-        ("judge", [(row.judge_model, row.judge_error) for row in rows]),
-    ):
-        able = Counter(model for model, error in found if not error)
-        if able[""]:
-            continue  # the cluster names no model for it
-        # One sentence where all nodes have the same model, which is the usual case.
-        named = dict.fromkeys(model for model, _ in found)
-        if len(named) == 1:
-            head += f" {able.total()} of {len(rows)} can {verb} with {escape_markdown(*named)}."
-        else:
-            each = ", ".join(f"{number} with {escape_markdown(name)}" for name, number in able.items())
-            head += f" {able.total()} of {len(rows)} can {verb}: {each}."
     return f"{head}\n\n{section_markdown(status_section(rows))}\n"

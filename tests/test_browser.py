@@ -291,7 +291,7 @@ class TestRun:
 
     @staticmethod
     def shows_report(page: Page) -> None:
-        expect(page.get_by_role("heading", name="Of 41 files 1 needs attention")).to_be_visible()
+        expect(page.get_by_role("heading", name="40 stored, 1 needs attention")).to_be_visible()
         whole_in_sight(page, page.get_by_role("listitem").filter(has_text="torn.pdf (failed)").first)
         expect(page.get_by_text("40 stored, 1 needs attention").first).to_be_visible()
         chart = page.get_by_alt_text("Texts a second over the run, by node")

@@ -116,7 +116,6 @@ def test_each_row_says_whether_the_node_can_chat_and_judge(
         assert "'bespoke'" in able.judge_error
         assert "'bespoke'" in unable.judge_error
         shown = latest_artifact(prefect_server, "nodes")
-        assert "1 of 2 can chat with qwen3. 0 of 2 can judge with bespoke." in shown
         assert re.findall(r"chats with: (.*)", shown) == ["qwen3", "no"]
         assert "Cannot judge with bespoke" in shown
 
@@ -150,7 +149,6 @@ def test_chat_models_of_urls_are_checked_and_each_row_names_the_own_one(
         assert first.judge_error == ""
         assert "does not have the model 'qwen3'" in second.judge_error
         shown = latest_artifact(prefect_server, "nodes")
-        assert "2 of 3 can chat: 1 with qwen3, 1 with llama3.2. 1 of 3 can judge with qwen3." in shown
         assert re.findall(r"chats with: (.*)", shown) == ["qwen3", "llama3.2", "no"]
 
         command = ["nodes", *(f"--node={url}" for url in urls), "--chat-model=tiny", "--json"]

@@ -19,7 +19,7 @@ from prefect_ollama.blocks.resolve import DEFAULT_TABLE
 from prefect_ollama.tasks.monitoring import Timeline
 from prefect_ollama.tasks.reporting.answer_report import Line, Marks, Rows
 from prefect_ollama.tasks.reporting.report import IngestReport
-from prefect_ollama.tasks.reporting.sections import Item, Section, headline, run_facts, run_sections
+from prefect_ollama.tasks.reporting.sections import Item, Section, run_facts, run_sections
 from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
 from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_sections
 
@@ -38,7 +38,7 @@ def report_markdown(report: IngestReport, *, picture: str = "") -> str:
     """
     # From the most urgent to the least: whether all is well, then what to do, then details.
     parts = [
-        f"## {headline(report)}",
+        f"## {report.summary[:1].upper()}{report.summary[1:]}",
         f"{escape_markdown(report.source)} → {escape_markdown(report.table)}, run `{report.run_id}`",
         *(escape_markdown(note) for note in report.notes),
         "\n".join(f"- **{fact.label}**: {escape_markdown(fact.text)}" for fact in run_facts(report)),

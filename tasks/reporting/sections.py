@@ -93,20 +93,6 @@ class Section:
         return f"… and {left} more. {self.rest}".strip() if left > 0 else ""
 
 
-def headline(report: IngestReport) -> str:
-    """Return the outcome of the files as one sentence."""
-    files = len(report.files)
-    if report.dry_run:
-        return f"{len(report.left)} of {quantity(files, 'file')} would be read"
-    if report.failed or report.left:
-        parts = [quantity(len(report.failed), "needs attention", "need attention")] if report.failed else []
-        parts += [quantity(len(report.left), "is left to do", "are left to do")] if report.left else []
-        return f"Of {quantity(files, 'file')} {' and '.join(parts)}"
-    if files == 1:
-        return "The file is as it should be"
-    return f"All of {quantity(files, 'file')} are as they should be" if files else "No files"
-
-
 def run_facts(report: IngestReport) -> Iterator[Fact]:
     """Yield the values of a run."""
     outcomes = ", ".join(f"{number} {name}" for name, number in sorted(report.outcomes().items()))
