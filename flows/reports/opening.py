@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
 import prefect_ollama
-from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store
@@ -25,14 +24,9 @@ def make_report(
     title: str,
     task: str,
     begin: Callable[[ReportRun], None],
-    store: Store,
-    cluster: Nodes | None,
+    opened: Connections,
     *,
     file: str | None,
-    model: str | None,
-    chat_model: str | None,
-    other_chat_models: Sequence[str],
-    judge_model: str | None,
     searching: Searching | None = None,
     bounds: Bounds,
 ) -> CheckedReport:
@@ -42,12 +36,8 @@ def make_report(
         title: The subject of the report.
         task: The task of its text, in words for the chat model.
         begin: Submits the parts of the report.
-        cluster: The nodes, as flows take them.
+        opened: The table and the nodes, which are closed afterwards.
         file: The file into which the report is written; None for none.
-        model: The embedding model; None for the table's own.
-        chat_model: The chat model; None for the cluster's own.
-        other_chat_models: Models of nodes without the chat model; empty for the cluster's own.
-        judge_model: The judge model; None for the cluster's own.
         searching: How passages are found; None if nothing is searched.
 
     Raises:
@@ -57,14 +47,7 @@ def make_report(
     """
     # The file is checked first, so that no user waits for a report that cannot be written.
     output = None if file is None else check_output(file)
-    opened = Connections(
-        store,
-        cluster,
-        model=model,
-        chat_model=chat_model,
-        judge_model=judge_model,
-        other_chat_models=other_chat_models,
-    )
+    store = opened.store
     with closing(opened), Asking(limits_folder()) as asking:
         # A search by words compares no vectors.
         nodes = opened.answering(asking, of_table=searching is not None and searching.mode != "text")
