@@ -53,12 +53,10 @@ class ResolvedCluster:
         spec: The cluster.
         configured: Whether a node was named. If not, the only node is an Ollama on this host, which may or may not run,
             and the embedded node may be used in its place.
-        origin: The origin of the nodes, for messages.
     """
 
     spec: ClusterSpec
     configured: bool
-    origin: str
 
 
 def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -> ResolvedCluster:
@@ -79,13 +77,12 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     from prefect_ollama.blocks.node_block import NodeBlock
 
     if isinstance(cluster, OllamaCluster):
-        name = f"cluster {cluster.name!r}" if cluster.name else "the cluster given"
-        return ResolvedCluster(_with_model(cluster, model).to_spec(), True, name)
+        return ResolvedCluster(_with_model(cluster, model).to_spec(), True)
     # A name alone is that of a cluster. It may be meant as a node or a host, so the error says how to write those.
     if isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster)):
         hint = f" If {cluster!r} is a node, name it in a list (`--node`); if it is a host, write http://{cluster}:11434."
         loaded = OllamaCluster.load_saved(cluster, hint=hint)
-        return ResolvedCluster(_with_model(loaded, model).to_spec(), True, f"cluster {cluster!r}")
+        return ResolvedCluster(_with_model(loaded, model).to_spec(), True)
     entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster or ())
     if cluster is None:
         try:
@@ -103,7 +100,7 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
             remedy="Name a node, or leave the list out to use the Ollama of this host.",
         )
     made = OllamaCluster.made(nodes=entries, model=DEFAULT_MODEL if model is None else model)
-    return ResolvedCluster(made.to_spec(), True, "the nodes given")
+    return ResolvedCluster(made.to_spec(), True)
 
 
 def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
@@ -116,7 +113,6 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
     entries = [cluster] if isinstance(cluster, str) else [] if cluster is None else cluster
     if not isinstance(entries, Sequence) or not re.fullmatch(r"\S+", model):
         return None
-    origin = HOST_VARIABLE if cluster is None else "the nodes given"
     # An invalid address has no result here, so that `resolve_cluster` raises the error.
     with suppress(ValueError):
         if cluster is None:
@@ -132,7 +128,7 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
         here = (NodeSpec.at(DEFAULT_URL),)
         automatic = prefixes_of(model)
         spec = ClusterSpec(found or here, ModelSpec(model, automatic.document, automatic.query))
-        return ResolvedCluster(spec, bool(found), origin if found else "this host")
+        return ResolvedCluster(spec, bool(found))
     return None
 
 
