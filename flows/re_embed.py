@@ -139,6 +139,7 @@ def re_embed_cost(
         (2, True)
     """
     keep_home_private()
+    refuse_empty_tabs()
     store = Store.open(resolve_table(table))
     return _cost(store, cluster, _model(store, cluster, model))
 

@@ -448,7 +448,6 @@ def test_nodes_come_from_what_was_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("OLLAMA_HOST", "https://gpu-box/ollama")
     variable = resolve_cluster(model="bge-m3")
     assert variable.configured
-    assert variable.configured
     assert [each.url for each in variable.spec.nodes] == ["https://gpu-box/ollama"]
     assert variable.spec.model.name == "bge-m3"
     named = resolve_cluster("http://a:1")
