@@ -216,8 +216,11 @@ class IngestReport(RunStatistics, Awaitable):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
+        plain = asdict(self)
+        counters = {name: plain.pop(name) for name in self.counters()}
         return {
-            **asdict(self),
+            **plain,
+            **counters,
             "ok": self.ok,
             "outcomes": self.outcomes(),
             "chunks_per_second": self.chunks_per_second,
