@@ -304,5 +304,5 @@ class Corpus:
             return reranker.reordered(question, hits, limit, score)
 
 
-# A verb for the one way to make a corpus, as `open` is one for files.
 open_corpus = Corpus
+"""Open a table for questions: a verb for `Corpus`, as `open` is one for files."""
