@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 from datetime import timedelta
@@ -116,6 +117,23 @@ def test_maintenance_that_lacks_memory_says_so_and_harms_nothing(store: Store) -
             maintain(store.spec, force=True, memory=8 * 2**20)
     with pytest.raises(TableError, match="longer than it was given and was stopped"):
         maintain(store.spec, force=True, timeout=0.05)
+    assert chunk_rows(store) == rows
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_maintenance_that_lacks_space_says_so(store: Store) -> None:
+    store.write([embedded("a.pdf", sentences("a", 50))])
+    rows = chunk_rows(store)
+    with maintenance.MaintenanceProcess() as process:
+        process.start()
+        assert process._child is not None
+        resource.prlimit(process._child.pid, resource.RLIMIT_FSIZE, (100, 100))
+        with pytest.raises(
+            TableError, match="the disk is full, or a quota or size limit is reached"
+        ) as caught:
+            maintain(store.spec, force=True, maintenance_process=process)
+    assert ".rs:" not in str(caught.value)
+    assert "Make free space" in caught.value.remedy
     assert chunk_rows(store) == rows
 
 

@@ -24,10 +24,10 @@ from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.child_processes import start_tied
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _migration as migration
+from prefect_ollama.blocks.lance._damage import failure
 from prefect_ollama.blocks.lance._indices import indices_due
 from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.secrets import without_secrets
 
 # Defaults. Versions are kept for a week, in which a run can be rolled back. The memory is four times what 400,000
 # rows of 768 floats took (see above).
@@ -120,15 +120,18 @@ class MaintenanceProcess:
             given = None  # after a time-out, `communicate` goes on with what it was given first
         if child.returncode == 0:
             return json.loads(said.splitlines()[-1])["done"], peak
-        lines = without_secrets(complained).strip().splitlines()
-        raise TableError(
-            f"Maintenance of table {spec.table!r} {why or f'failed: {lines[-1] if lines else child.returncode}'}"
-            f"{' and was stopped.' if why else ''}",
-            state="The table is whole; steps that were done stay done.",
-            remedy="Give it more of that; until it is done, searches are slower."
-            if why
-            else "Run it again when no other process writes to the table.",
+        what, state = (
+            f"Maintenance of table {spec.table!r}",
+            "The table is whole; steps that were done stay done.",
         )
+        if why:
+            remedy = "Give it more of that; until it is done, searches are slower."
+            raise TableError(f"{what} {why} and was stopped.", state=state, remedy=remedy)
+        lines = complained.strip().splitlines() or [f"exit status {child.returncode}"]
+        # The last line of a traceback, without the type of the error.
+        error = RuntimeError(re.sub(r"^[\w.]+: ", "", lines[-1]))
+        remedy = "Run it again when no other process writes to the table."
+        raise failure(f"{what} failed", error, spec, state=state, remedy=remedy)
 
 
 def maintain(
