@@ -50,10 +50,11 @@ def check_bounds(options: DataclassInstance, *, state: str = "") -> None:
             and (most is None or value <= most)
         ):
             continue
-        lowest = f"above {above:,}" if above is not None else f"at least {least:,}"
+        needed = f"above {above:,}" if above is not None else f"at least {least:,}"
+        if most is not None:
+            needed = f"{needed} and at most {most:,}" if least is None else f"between {least:,} and {most:,}"
         raise ConfigurationError(
-            f"{type(options).__name__}.{each.name} is {value:,}, and must be "
-            f"{lowest if most is None else f'between {least:,} and {most:,}'}.",
+            f"{type(options).__name__}.{each.name} is {value:,}, and must be {needed}.",
             state=state,
             remedy="Give such a number, or leave the default.",
         )

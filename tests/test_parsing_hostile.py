@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -10,8 +11,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pymupdf
 import pytest
@@ -61,6 +63,22 @@ def refused(parser: Parser, path: Path, options: ParseOptions = TIGHT) -> Docume
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.kind, copy.path) == (str(error), error.kind, error.path)
     return error
+
+
+BOUNDED = [each for each in fields(ParseOptions) if each.name.endswith(("_mb", "_seconds", "_pages"))]
+
+
+@pytest.mark.parametrize("field", BOUNDED, ids=lambda field: field.name)
+def test_a_limit_that_no_system_can_keep_is_refused(field: Field[float]) -> None:
+    for value in (math.inf, math.nan, 10**30, -1):
+        with pytest.raises(ConfigurationError, match=r"(at most|and) 10,000,000"):
+            ParseOptions(**{field.name: value})
+
+
+def test_a_file_is_read_with_the_largest_limits(sound: Path) -> None:
+    limits: dict[str, Any] = {each.name: each.metadata["le"] for each in BOUNDED}
+    with Parser() as parser:
+        assert text_of(parser.parse(sound, ParseOptions(**limits))) == ["Sound and short."]
 
 
 @pytest.mark.parametrize(

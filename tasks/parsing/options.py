@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.option import check_bounds, option
@@ -25,6 +25,11 @@ class FilePassword(NamedTuple):
 
     pattern: str
     password: SecretStr
+
+
+# Largest value of each limit for a file. Greater ones, such as infinity, do not fit into the limits of operating
+# systems, and then no file could be read.
+_MOST: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +61,21 @@ class ParseOptions:
         False, "Allow partial documents", "Keep the pages that were read before a limit stopped the parser."
     )
     # Beyond the memory of the parser at rest.
-    memory_mb: int = option(1024, "Memory", "MiB of memory for one file.", gt=0)
-    cpu_seconds: float = option(60, "CPU time", "Seconds of CPU time for one file, without OCR.", gt=0)
-    wall_seconds: float = option(180, "Wall time", "Seconds by the clock for one file, without OCR.", gt=0)
-    max_pages: int = option(50_000, "Max pages", "Pages that one file may have.", gt=0)
-    output_mb: int = option(256, "Max text", "MiB of text with its positions that one file may yield.", gt=0)
-    ocr_max_pages: int = option(200, "OCR pages", "Pages of one file that are read by OCR at most.", ge=0)
-    ocr_seconds: float = option(600, "OCR time", "Seconds of OCR for one file.", gt=0)
+    memory_mb: int = option(1024, "Memory", "MiB of memory for one file.", gt=0, le=_MOST)
+    cpu_seconds: float = option(
+        60, "CPU time", "Seconds of CPU time for one file, without OCR.", gt=0, le=_MOST
+    )
+    wall_seconds: float = option(
+        180, "Wall time", "Seconds by the clock for one file, without OCR.", gt=0, le=_MOST
+    )
+    max_pages: int = option(50_000, "Max pages", "Pages that one file may have.", gt=0, le=_MOST)
+    output_mb: int = option(
+        256, "Max text", "MiB of text with its positions that one file may yield.", gt=0, le=_MOST
+    )
+    ocr_max_pages: int = option(
+        200, "OCR pages", "Pages of one file that are read by OCR at most.", ge=0, le=_MOST
+    )
+    ocr_seconds: float = option(600, "OCR time", "Seconds of OCR for one file.", gt=0, le=_MOST)
     tables: bool = option(True, "Tables", "Read tables as tables, and not as running text.")
     tessdata: str = option(
         "",
