@@ -519,6 +519,7 @@ def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
     with pytest.raises(ClusterError, match=r"\d of 6 files are left to do") as caught:
         ingest(str(folder), cluster)
     assert caught.value.remedy
+    assert "are stored or in the cache" in str(caught.value)
     embedded = sum(node.stats()["texts_answered"] for node in trio)
     assert embedded > 12  # more than the texts with which they prove themselves
 
@@ -531,6 +532,21 @@ def test_when_all_nodes_are_gone_what_was_embedded_is_kept(
     assert_right(chunks(place))
     assert outcomes(report) == {f"doc{n}.pdf": "stored" for n in range(6)} | {"first.pdf": "unchanged"}
     assert not before & {text for text, _ in served(trio)}
+
+
+@pytest.mark.slow
+def test_without_a_cache_the_error_does_not_promise_kept_vectors(
+    ingest: Ingest, trio: list[Node], tmp_path: Path
+) -> None:
+    cluster = OllamaCluster(nodes=[node.url for node in trio], give_up_after=1)
+    folder = write_folder(tmp_path / "papers", ["first"], pages=1)
+    no_cache = Advanced(use_cache=False)
+    assert ingest(str(folder), cluster, advanced=no_cache).ok
+    write_folder(folder, ["second"], pages=4, words=300)
+    for node in trio:
+        node.control(faults=[{"name": "missing_model", "after_requests": 3}], texts_per_second=50)
+    with pytest.raises(ClusterError, match="Without the cache all texts of the files left are embedded again"):
+        ingest(str(folder), cluster, advanced=no_cache)
 
 
 def served(some: list[Node]) -> list[tuple[str, int]]:

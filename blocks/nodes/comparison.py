@@ -161,7 +161,9 @@ def other_digest(
         f"has another build of the {model} (digest {build[0][:12]}, not {digest[:12]}){though}.",
         node=node,
         model=build,
-        remedy="Pull the model there again, or name a saved cluster block with 'Accept other builds'.",
+        # A pull cannot help an embedded node, or an Ollama node beside it.
+        remedy="Name a saved cluster block with 'Accept other builds', or pull the model again where Ollama serves it; "
+        "the build of an embedded node always differs from Ollama's.",
     )
 
 

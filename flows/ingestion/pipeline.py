@@ -57,7 +57,7 @@ def run_bundles(
         at_last: Called when the last bundles are in progress.
 
     Raises:
-        ClusterError: No node is left. Finished vectors are stored or in the cache.
+        ClusterError: No node is left. Finished vectors are stored or in the cache, if there is one.
         Exception: A task failed, and no file is the cause.
     """
     plan = run.plan
@@ -117,7 +117,9 @@ def run_bundles(
             f"{run.to_do} of {quantity(len(plan.to_read), 'file is', 'files are')} left to do: {stopped.cause}",
             left=stopped.left,
             causes=stopped.causes,
-            state="Finished vectors are stored or in the cache, and are not embedded again.",
+            state="Finished vectors are stored or in the cache, and are not embedded again."
+            if embedding.cache
+            else "Stored files are kept. Without the cache all texts of the files left are embedded again.",
             remedy="Bring a node back and run again.",
         ) from stopped
     if stopped is not None:

@@ -94,8 +94,11 @@ class IngestFuture(PrefectDaskFuture[R]):
                 self._states.report(str(error.task), Crashed(message=f"{deaths} {remedy}"))
                 cause = f"it never started, because of {error.task!r}, which it needs, {deaths}"
         elif isinstance(error, NoWorkerError | NoValidWorkerError):
-            cause = "no worker process that could run it was there."
-            remedy = "Look above for why worker processes did not start, then run the flow again."
+            cause = "no worker process that could run it was there in time."
+            remedy = (
+                "If the log above names no error of a worker process, the machine was too busy to start one. "
+                "What was stored before is kept, so run the flow again when the machine has time."
+            )
         else:
             cause = f"its worker gave no state but {error!r}."
         lost = TaskRunLost(cause, task_run_id=self.task_run_id, task=self._task, remedy=remedy)
