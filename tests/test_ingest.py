@@ -545,7 +545,9 @@ def test_without_a_cache_the_error_does_not_promise_kept_vectors(
     write_folder(folder, ["second"], pages=4, words=300)
     for node in trio:
         node.control(faults=[{"name": "missing_model", "after_requests": 3}], texts_per_second=50)
-    with pytest.raises(ClusterError, match="Without the cache all texts of the files left are embedded again"):
+    with pytest.raises(
+        ClusterError, match="Without the cache all texts of the files left are embedded again"
+    ):
         ingest(str(folder), cluster, advanced=no_cache)
 
 
