@@ -121,6 +121,7 @@ class StoredBlock(Block, ABC):
             raise ConfigurationError(
                 f"This {cls.get_block_type_name()} cannot work: {field_errors(error)}.",
                 state="Nothing was started.",
+                remedy="Correct this value.",
             ) from None
 
     @classmethod

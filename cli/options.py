@@ -216,7 +216,10 @@ def with_bounds(options: type[T]) -> type[T]:
     hints = get_type_hints(options, include_extras=True)
     for each in fields(options):  # type: ignore[arg-type]
         if each.metadata:
-            hints[each.name] = Annotated[hints[each.name], Parameter(validator=_bounds(each))]
+            # An empty default would show as two quotes; its help says what happens then.
+            shown = None if each.default != "" else False
+            parameter = Parameter(validator=_bounds(each), show_default=shown)
+            hints[each.name] = Annotated[hints[each.name], parameter]
     # Cyclopts would look names of inherited annotations up in the module of the class that inherits them.
     options.__annotations__ = options.__init__.__annotations__ = hints
     return options

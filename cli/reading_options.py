@@ -76,7 +76,11 @@ class ReadingOptions(ParseOptions):
     ocr: Annotated[bool, Parameter(help="Read pages that are pictures of text.")] = True  # type: ignore[assignment]
     ocr_languages: Annotated[
         tuple[str, ...],
-        Parameter(name="--ocr-language", help="Tesseract's name of a language on such pages."),
+        Parameter(
+            name="--ocr-language",
+            show_default=", ".join,
+            help="Tesseract's name of a language on such pages; may be given several times.",
+        ),
     ] = ("eng",)
     allow_partial: Annotated[bool, option_of(ParseOptions, "allow_partial", negative="")] = False
     passwords: PasswordOptions = PASSWORDS  # type: ignore[assignment]

@@ -52,7 +52,7 @@ def search(
         str | None,
         Parameter(
             help="What reranks the passages: URLs of servers (llama-server, vLLM, TEI; http://gpu:8012/v1) or names "
-            "of saved OpenAI Compatible Nodes, separated by commas; or `judge` for the judge or chat model of the "
+            "of saved OpenAI Compatible Nodes, separated by commas; or 'judge' for the judge or chat model of the "
             "nodes, `judge:MODEL` for another one. If it fails, the order of the search stays."
         ),
     ] = None,

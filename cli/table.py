@@ -63,7 +63,7 @@ def forget(
     table: TableOptions = TABLE,
     source: Annotated[
         str | None,
-        Parameter(help="Only documents of this source; `files` for those that were named one by one."),
+        Parameter(help="Only documents of this source; 'files' for those that were named one by one."),
     ] = None,
     dry_run: Annotated[bool, flag("Show what would be removed, and change nothing.")] = False,
     yes: YesOption = False,

@@ -152,6 +152,15 @@ def option_names(path: tuple[str, ...]) -> set[str]:
     return {name for argument in found.assemble_argument_collection() for name in argument.names}
 
 
+def test_help_shows_defaults_as_a_user_would_type_them(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["ingest", "--help"], result_action="return_value")
+    said = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "May be given several times" in said
+    assert "[default: eng]" in said
+    assert '[default: ""]' not in said
+    assert "[default: (" not in said
+
+
 @pytest.mark.parametrize("path", list(leaves()), ids=" ".join)
 def test_help_ends_in_examples_that_can_be_typed(
     path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
