@@ -37,6 +37,7 @@ from prefect_ollama.flows import (
     NodeReport,
     NodeStatus,
     Reading,
+    discover_nodes,
     ingest_pdfs,
     maintain_table,
     roll_back,
@@ -194,7 +195,9 @@ def test_options_that_an_error_advises_exist_in_the_form_and_on_the_command_line
     text = "".join(re.sub(r'"\n\s*f?"', "", each) for each in sources)
     advised = set(re.findall(r"\*([A-Z][\w ]+)\* \(`--([a-z-]+)", text))
     assert len(advised) > 12
-    forms = "".join(str(flow.parameters.model_dump()) for flow in (ingest_pdfs, roll_back, maintain_table))
+    forms = "".join(
+        str(flow.parameters.model_dump()) for flow in (ingest_pdfs, roll_back, maintain_table, discover_nodes)
+    )
     titles = set(re.findall(r"'title': '([^']+)'", forms))
     assert {title for title, _ in advised} <= titles
     assert {f"--{name}" for _, name in advised} <= set().union(*map(option_names, leaves()))

@@ -60,7 +60,7 @@ def addresses_of(networks: Sequence[str], *, most: int) -> list[str]:
         raise ConfigurationError(
             f"The networks have {size:,} addresses, and {most:,} are allowed.",
             state="Nothing was asked.",
-            remedy="Name smaller networks, or allow more addresses.",
+            remedy="Name smaller networks, or raise *Addresses* (`--most`).",
         )
     return list(dict.fromkeys(str(host) for network in parsed for host in network.hosts()))
 
