@@ -38,6 +38,10 @@ from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import NodeStats
 
+# Seconds of work left below which all requests that a node gets at once count as its last ones. Before that, checks
+# would come too early: other nodes still get requests.
+LAST_ROUND_S = batch_size.MAX_REQUEST_S / 2
+
 
 class Engine:
     """Owns the nodes and the queue. Runs in one event loop; other threads use `Dispatcher`.
@@ -162,7 +166,7 @@ class Engine:
         self._late.find(now)
         self._questions.hold_back(now)
         self._clear_quarantine(now)
-        check_units = 0.0
+        check_units, seconds = 0.0, math.inf
         if (item := self._queue.head()) is not None:
             seconds = scheduling.seconds_left(self._nodes, self._queue.units, item, now)
             # Checks are work too. Without them the requests before the last one would be too small, and the few texts
@@ -175,10 +179,13 @@ class Engine:
             node, units = pulled
             if not node.take_slot(urgent=item.job.urgent):
                 continue
-            # The last request also carries checks, so it takes fewer texts, and the nodes still end together.
-            if units >= self._queue.units:
+            # The last requests also carry checks, so they take fewer texts, and the nodes still end together.
+            more = node.rate_model.limit - len(node.requests) if seconds <= LAST_ROUND_S else 1
+            last = units * more >= self._queue.units
+            if last:
                 units -= self._answer_check.check_cost(node, now)
-            self._send(node, self._queue.take(units, self._answer_check.room(node)), now)
+            self._send(node, self._queue.take(units, self._answer_check.room(node)), now, last=last)
+            check_units = max(check_units - node.requests[-1].carried.units, 0.0)
         self._hedge(now)
         pending_checks, found = self._answer_check.pending_checks(now, last=self._queue.head() is None)
         for node, carried in pending_checks:
@@ -221,9 +228,9 @@ class Engine:
                 node.hedged += 1
                 self._send(node, items, now)
 
-    def _send(self, node: Node, items: list[Item], now: float) -> None:
+    def _send(self, node: Node, items: list[Item], now: float, *, last: bool = False) -> None:
         left = 0.0 if self._queue.head() is None else self._queue.units
-        carried = self._answer_check.to_carry(node, items, now, left=left)
+        carried = self._answer_check.to_carry(node, items, now, left=left, last=last or left <= 0)
         self._call(node, items, carried, now)
 
     def _call(self, node: Node, items: list[Item], carried: Carried, now: float) -> None:

@@ -220,7 +220,14 @@ class RateModel:
         return self._fit.overhead + units * self._fit.unit_seconds
 
     def free(self, now: float) -> list[float]:
-        """Return the seconds until each slot has served its requests in flight, in rising order."""
+        """Return the seconds until each slot has served its requests in flight, in rising order.
+
+        Before the first answer the node counts as one that serves its whole wave at once. If it serves less, the other
+        nodes took too little, and take the rest later. If they took too much, this node would be idle at the end.
+        """
+        if self._guess and self._wave:
+            lates = (now - note.at - self.expected(note.units) for note in self._wave)
+            return sorted(max(-late, late) for late in lates)
         return sorted(self._schedule(now)[0])
 
     def due(self, now: float, note: Sent) -> float:

@@ -82,8 +82,13 @@ class AnswerCheck:
         """
         return 0.0
 
-    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float) -> Carried:
-        """Return the checks that a request with these items carries; `left` is the work that still waits."""
+    def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float, last: bool) -> Carried:
+        """Return the checks that a request with these items carries.
+
+        Args:
+            left: Units that still wait.
+            last: Whether the node probably gets no request after those that are sent now.
+        """
         return Carried()
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[Sequence[tuple[Node, Carried]], Findings]:
