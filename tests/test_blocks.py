@@ -424,7 +424,7 @@ def test_a_cluster_of_which_no_node_works_is_a_result(pair: list[Node], nowhere:
 def test_a_check_downloads_nothing(node: Node) -> None:
     node.control(models=[])
     (row,) = OllamaCluster(nodes=[node.url]).check().nodes
-    assert "allow pulling" in row.error
+    assert "*Pull* (`--pull`)" in row.error
     (row,) = OllamaCluster(nodes=[node.url], pull=True).check().nodes
     assert "A run lets it download" in row.error
     assert "/api/pull" not in node.stats()["paths"]

@@ -95,18 +95,21 @@ def failure(
     if kind == "damaged" and spec is not None:
         return damaged(spec, f"{what}: {_damage(spec, error)}", state=state)
     # Failures that have the same remedy in each operation.
+    place = "" if spec is None else f" {spec.uri!r}"
     causes = {
         "rights": (
             "the user of this process has no right to (permission denied)",
-            "Give it the right to read and write",
+            f"Give it the right to read and write{place}",
         ),
-        "full": ("the disk is full, or a quota or size limit is reached", "Make free space"),
+        "full": (
+            "the disk is full, or a quota or size limit is reached",
+            f"Make free space{place and f' in{place}'}",
+        ),
         "newer": ("a newer version of LanceDB wrote it", "Upgrade prefect-ollama and lancedb"),
     }
     if kind in causes:
         cause, cure = causes[kind]
-        where = f" {spec.uri!r}" if spec is not None and kind == "rights" else ""
-        return TableError(f"{what}: {cause}.", state=state, remedy=f"{cure}{where}, then run it again.")
+        return TableError(f"{what}: {cause}.", state=state, remedy=f"{cure}, then run it again.")
     return TableError(f"{what}: {short(error)}.", state=state, remedy=remedy)
 
 

@@ -62,7 +62,7 @@ OLLAMA: Final = Dialect(
         "maximum context length",
     ),
     input_statuses=frozenset({400}),
-    no_model_remedy="Run 'ollama pull {model}' there, or allow pulling.",
+    no_model_remedy="Run 'ollama pull {model}' there, or ingest with *Pull* (`--pull`).",
     forbidden_remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "
     "set OLLAMA_HOST=0.0.0.0 there.",
 )

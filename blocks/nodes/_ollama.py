@@ -215,7 +215,7 @@ class OllamaEndpoint(Endpoint):
         """Return the error of a node that has these models, and not the wanted one."""
         name = self.model.name
         others = other_models(self.disclosure.names(models))
-        remedy = f"Run 'ollama pull {name}' there, or allow pulling"
+        remedy = f"Run 'ollama pull {name}' there, or ingest with *Pull* (`--pull`)"
         return NodeRefused(
             f"does not have the model {name!r}. {others}".rstrip(),
             node=self.node.name,

@@ -219,7 +219,8 @@ def status_section(rows: Sequence[NodeStatus]) -> Section:
     for row in rows:
         rate = f", {row.texts_per_second:.1f} texts/s" if row.texts_per_second else ""
         cells = (row.state, row.in_memory, row.kind, row.version, row.digest[:12], row.loaded_until)
-        below = [row.note] if row.note else []
+        # The row has the node's name already.
+        below = [row.note.removeprefix(f"Node {row.name!r}: ")] if row.note else []
         chats = []
         for verb, model, error in (
             ("chat", row.chat_model, row.chat_error),
