@@ -944,7 +944,7 @@ def test_a_file_that_kills_its_worker_takes_no_other_along(
     }
     (failed,) = report.failed
     assert "worker processes died" in failed.reason
-    assert "retry_failed" in failed.remedy
+    assert "`--retry-failed`" in failed.remedy
     assert manifest(place)["deadly.pdf"].kind == "lost"
     assert_right(chunks(place))
     assert not [state for _, state in states(report, 8) if state not in ("Completed", "Crashed")]

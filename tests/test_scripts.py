@@ -26,7 +26,7 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.embedding.vectors import Embedding, KnownVectors
 from prefect_ollama.tasks.planning import Bundle
-from prefect_ollama.tasks.searching import question_note
+from prefect_ollama.tasks.searching.nodes import question_note
 from tests.nodes import Node, nodes
 
 DATA = Path(__file__).parent / "data" / "ollama" / "fingerprints.jsonl"
