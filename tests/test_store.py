@@ -267,7 +267,7 @@ def test_a_search_says_what_it_lacks(store: Store) -> None:
         store.search(mode="vector")
     with pytest.raises(ConfigurationError, match="words"):
         store.search(vector_of("x"), text="  ", mode="hybrid")
-    with pytest.raises(ConfigurationError, match="1 or more"):
+    with pytest.raises(ConfigurationError, match="1 to 1,000,000"):
         store.search(vector_of("x"), limit=0)
     with pytest.raises(TableError, match="filter"):
         store.search(vector_of("x"), where="no such column = 3")
