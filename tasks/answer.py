@@ -26,9 +26,9 @@ SHOWN_PAGES: Final = 10
 
 # Dots per inch: less than for files, because Prefect keeps artifacts in its database.
 SHOWN_DPI: Final = 72
+
 # Key of the artifact, one for all searches.
 PAGES: Final = "search-pages"
-
 
 # Key of the artifact, one for all answers, so that Prefect's page of artifacts shows the last one with its history.
 ARTIFACT: Final = "answer"

@@ -180,8 +180,8 @@ class Engine:
             if not node.take_slot(urgent=item.job.urgent):
                 continue
             # The last requests also carry checks, so they take fewer texts, and the nodes still end together.
-            more = node.rate_model.limit - len(node.requests) if seconds <= LAST_ROUND_S else 1
-            last = units * more >= self._queue.units
+            requests = node.rate_model.limit - len(node.requests) if seconds <= LAST_ROUND_S else 1
+            last = units * requests >= self._queue.units
             if last:
                 units -= self._answer_check.check_cost(node, now)
             self._send(node, self._queue.take(units, self._answer_check.room(node)), now, last=last)

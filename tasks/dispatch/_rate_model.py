@@ -67,8 +67,8 @@ class RateModel:
 
     Attributes:
         slots: How many requests it serves at once, as far as is known.
-        measured_later: Whether no further slots are measured, because the work of this node ends soon: no wave after
-            the first one, and no request that waits at the node.
+        ends_soon: Whether the node has little work left. Then its slots are measured no further, and no request waits
+            there.
     """
 
     def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
@@ -86,7 +86,7 @@ class RateModel:
         self._fit = _Fit()
         self._fit.add(units, seconds, 1.0)
         self._guess = True
-        self.measured_later = False
+        self.ends_soon = False
         self._largest = units
         self._seen_at_once = 1
         self.slots = min(slots or 1, self._most)
@@ -183,13 +183,13 @@ class RateModel:
         if self._wave or self._measures:
             open_ = len(self._wave) == len(self._sent) < self._wave_size
             return self._wave_size if open_ else 0
-        waiting = 0 if self.measured_later and self.slots > 1 else 1
+        waiting = 0 if self.ends_soon and self.slots > 1 else 1
         return min(self.slots + waiting, self._most)
 
     @property
     def _measures(self) -> bool:
-        later = self.measured_later and self.slots >= FIRST_WAVE_REQUESTS
-        return self._wave_size > 0 and not later
+        """Whether a wave may begin. The first one always may: without it nothing is known of the slots."""
+        return self._wave_size > 0 and not (self.ends_soon and self.slots >= FIRST_WAVE_REQUESTS)
 
     @property
     def probing_slots(self) -> bool:

@@ -131,19 +131,20 @@ class Verification(AnswerCheck):
         return max(_most(node) - 1 - len(self._pages[node].checks), 1)
 
     def check_cost(self, node: Node, now: float) -> float:
-        self._plan(now, self._much_slower(now))
+        quickest = self._quickest(now)
+        self._plan(now, self._much_slower(quickest, now))
         checks = self._pages[node].next_checks(node.rate_model.slots)
-        mine = checks or node is self._quickest(now)
+        mine = checks or node is quickest
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
     def plan_end(self, seconds: float, next_units: float, now: float) -> float:
         for node in self._pages:
             model = node.rate_model
-            model.measured_later = seconds < WAVE_TEXTS * model.expected(next_units)
+            model.ends_soon = seconds < WAVE_TEXTS * model.expected(next_units)
         quickest = self._quickest(now)
         if quickest is None or seconds > END_S:
             return 0.0
-        texts = sum(len(self._unchecked(node)) for node in self._much_slower(now))
+        texts = sum(len(self._unchecked(node)) for node in self._much_slower(quickest, now))
         return texts * MEAN_UNITS + quickest.rate_model.slots * ONE_CANARY
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float, last: bool) -> Carried:
@@ -163,7 +164,7 @@ class Verification(AnswerCheck):
             due = True
         # At the end of the work no later request could carry checks, so the quickest node carries them now.
         if last:
-            self._plan(now, self._much_slower(now) if left > 0 else None)
+            self._plan(now, self._much_slower(quickest, now) if left > 0 else None)
             due = due or node is quickest
         if not (due or page.checks) or len(items) + len(page.checks) >= _most(node):
             return Carried()
@@ -304,14 +305,11 @@ class Verification(AnswerCheck):
         able = (node for node in self._pages if node.works and not node.stalled())
         return min(able, key=lambda node: node.rate_model.unit_seconds(now), default=None)
 
-    def _much_slower(self, now: float) -> list[Node]:
+    def _much_slower(self, quickest: Node | None, now: float) -> list[Node]:
         """Return the nodes that the fastest node checks, because a canary would cost them more time than it."""
-        quickest = self._quickest(now)
-        return [
-            node
-            for node in self._pages
-            if node.works and quickest is not None and _much_quicker(quickest, node, now)
-        ]
+        if quickest is None:
+            return []
+        return [node for node in self._pages if node.works and _much_quicker(quickest, node, now)]
 
     def _compare(self, check: Check, found: Findings) -> None:
         held = self._pages[check.node].held
