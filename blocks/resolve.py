@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import absolute_place, is_file_url
 from prefect_ollama.blocks.lance import StoreSpec
 from prefect_ollama.blocks.nodes import (
     DEFAULT_MODEL,
@@ -29,6 +28,7 @@ from prefect_ollama.blocks.nodes import (
     url_from_environment,
 )
 from prefect_ollama.blocks.setting_files import prefect_home
+from prefect_ollama.blocks.user_path import absolute_place, is_file_url
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.cache import CacheSpec

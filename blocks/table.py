@@ -11,10 +11,10 @@ from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
-from prefect_ollama.blocks.file_url import folder_of, is_file_url, with_home
 from prefect_ollama.blocks.lance import StoreSpec, open_tables
 from prefect_ollama.blocks.resolve import DEFAULT_TABLE
 from prefect_ollama.blocks.secrets import without_secrets
+from prefect_ollama.blocks.user_path import folder_of, is_file_url, with_home
 
 # Schemes of object stores that LanceDB supports.
 _SCHEMES = ("s3", "s3+ddb", "gs", "az", "abfss", "oss")

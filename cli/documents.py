@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
+from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
 from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions

@@ -17,9 +17,9 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.private_files import OTHERS, open_private, private_folder
 from prefect_ollama.blocks.setting_files import prefect_home
+from prefect_ollama.blocks.user_path import with_home
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
+from prefect_ollama.blocks.user_path import with_home
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

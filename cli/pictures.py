@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
+from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.console import tell_note
 from prefect_ollama.tasks.searching import MarkedPage, PageDrawer
 

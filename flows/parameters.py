@@ -14,13 +14,13 @@ from pydantic import BeforeValidator, Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from prefect_ollama.blocks.cluster import Nodes, OllamaCluster
-from prefect_ollama.blocks.file_url import folder_of, is_file_url
 from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.blocks.user_path import folder_of, is_file_url
 from prefect_ollama.flows.base import Advanced, Chunking, Limits, Only, Reading
 
 if TYPE_CHECKING:

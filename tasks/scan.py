@@ -9,9 +9,9 @@ from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.parsing import format_of
 from prefect_ollama.tasks.planning import (

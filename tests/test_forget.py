@@ -18,8 +18,8 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.documents import STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
-from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.flows import forget, forgettable, ingest_pdfs, preview_roll_back, roll_back, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.planning import find_files, make_plan

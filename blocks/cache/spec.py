@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import folder_of
 from prefect_ollama.blocks.nodes import Vectors
+from prefect_ollama.blocks.user_path import folder_of
 
 # A smaller file has hardly more than the empty tables.
 MIN_LIMIT_BYTES: Final = 1024**2

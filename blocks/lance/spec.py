@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import absolute_place, is_file_url
 from prefect_ollama.blocks.secrets import Sealed, seal
+from prefect_ollama.blocks.user_path import absolute_place, is_file_url
 
 # Between the name of a table and the kind of the tables that belong to it, so it may not be in a table's name.
 RESERVED = "__"

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, NodeError, NodeRefused
+from prefect_ollama.blocks.nodes._gather import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_chat_endpoint
 from prefect_ollama.blocks.nodes.chat import ChatEndpoint
 from prefect_ollama.blocks.nodes.comparison import other_digest
 from prefect_ollama.blocks.nodes.endpoint import NodeModel, Progress
-from prefect_ollama.blocks.nodes.loop_lag import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec
 
 # Context if the user sets none: some twenty passages and an answer. A larger one costs memory on every node, about

@@ -18,13 +18,13 @@ from prefect_ollama.blocks.errors import (
     NodeRefused,
 )
 from prefect_ollama.blocks.nodes._canary_vectors import canary_vectors
+from prefect_ollama.blocks.nodes._gather import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
 from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.canaries import QUICK, SHORT, full_set
 from prefect_ollama.blocks.nodes.comparison import compare, differs, majority, other_digest
 from prefect_ollama.blocks.nodes.endpoint import Endpoint, Progress
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
-from prefect_ollama.blocks.nodes.loop_lag import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes.spec import ClusterSpec
 
 # Context in tokens if the user sets none: chunks are far shorter, and a larger context costs memory.

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.private_files import open_private, private_folder
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.user_path import with_home
 
 # Prefix of a source that names such a file.
 MARK: Final = "@"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from prefect_ollama.blocks.documents import Document, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.user_path import with_home
 
 # Source name of files that were named one by one; their path is the absolute one.
 LISTED = "files"

@@ -20,7 +20,7 @@ from pathspec import GitIgnoreSpec
 
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
+from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.tasks.parsing import FORMATS, REMEDIES
 from prefect_ollama.tasks.planning.opening import opened_beneath
 from prefect_ollama.tasks.planning.path_names import LISTED, document_id, readable, source_name

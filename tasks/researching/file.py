@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
+from prefect_ollama.blocks.user_path import with_home
 
 
 def check_output(path: str) -> Path:

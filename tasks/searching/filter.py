@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.file_url import with_home
 from prefect_ollama.blocks.lance import folded, one_of
+from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.tasks.planning import documents_named, file_of, location_of, path_forms
 
 # Names that an error suggests; more are hard to read.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_ollama.blocks.errors import NodeError
-from prefect_ollama.blocks.nodes.loop_lag import gather_by_node
+from prefect_ollama.blocks.nodes._gather import gather_by_node
 from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.dispatch.samples import DIMENSION, check, some, spec

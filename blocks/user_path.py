@@ -1,4 +1,4 @@
-"""Folders as a user may write them: with `~` for a home folder, or as a `file:` URL."""
+"""Paths as users write them: with `~` for a home folder, or as a `file:` URL."""
 
 from __future__ import annotations
 
