@@ -1,11 +1,11 @@
-"""Checks that an embedding request carries in addition to its own texts."""
+"""Checks that an embedding request carries in addition to its own texts, and the answers that wait for a check."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
-from prefect_ollama.blocks.nodes import SHORT, Vectors
+from prefect_ollama.blocks.nodes import SHORT, Answer, Vectors
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
 from prefect_ollama.tasks.dispatch._request_kind import Carried
@@ -13,6 +13,14 @@ from prefect_ollama.tasks.dispatch.embedding import estimate_units
 
 # Units of one canary text.
 ONE_CANARY = estimate_units(SHORT[0])
+
+# Units of answers before the first check of a node, and the most before a later one; they double each time. A canary
+# costs a tenth of a percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes
+# fail after them. Answers count, and not requests, because a check confirms no request that is in flight beside it.
+FIRST_CHECK_UNITS, CHECK_UNITS = 6_000.0, 25_000.0
+
+# Minimum number of checks of other nodes in a request, if enough wait: each such request also carries a canary.
+LEAST_CHECKS = 5
 
 
 @dataclass(eq=False, slots=True)
@@ -37,8 +45,53 @@ class Check:
         return self.request.items[self.index]
 
 
-def carry(checks: Sequence[Check], *, canaries: int) -> Carried:
-    """Return the texts that a request carries after its own: those of the checks, then `canaries` canary texts."""
-    payloads = [*(check.item.sent for check in checks), *SHORT[:canaries]]
-    units = sum(check.item.units for check in checks) + ONE_CANARY * canaries
-    return Carried(payloads, units, tuple(checks))
+@dataclass(eq=False, slots=True)
+class NodeChecks:
+    """The checks of one node: its unconfirmed answers, and the texts that it has to check for others.
+
+    Attributes:
+        checked_at: When a check of it was last sent.
+        unchecked_units: Units of work that it has answered since.
+        next_check_units: Units of work after which the next check is sent.
+        held: Answers that are unconfirmed.
+        checks: Texts of other nodes that it embeds with its next request.
+    """
+
+    checked_at: float
+    unchecked_units: float = 0.0
+    next_check_units: float = FIRST_CHECK_UNITS
+    held: dict[Request, Answer] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+
+    def check_sent(self, now: float) -> None:
+        """Count time and units from now, because a check is sent."""
+        self.checked_at, self.unchecked_units = now, 0.0
+        self.next_check_units = min(2 * self.next_check_units, CHECK_UNITS)
+
+    def next_checks(self, slots: int) -> list[Check]:
+        """Return the checks to send with the next request, so that the slots of the node share all checks equally."""
+        return self.checks[: max(math.ceil(len(self.checks) / slots), LEAST_CHECKS)]
+
+    def carry(self, now: float, *, canaries: int, slots: int) -> Carried:
+        """Return the texts to send after those of a request: of the next checks, then `canaries` canary texts."""
+        checks = self.next_checks(slots)
+        del self.checks[: len(checks)]
+        self.check_sent(now)
+        payloads = [*(check.item.sent for check in checks), *SHORT[:canaries]]
+        units = sum(check.item.units for check in checks) + ONE_CANARY * canaries
+        return Carried(payloads, units, tuple(checks))
+
+
+def confirms(right: Request, other: Request) -> bool:
+    """Return whether a checked request confirms another one.
+
+    A checked request confirms each request that was answered before it was sent, because the node must have served
+    that request before. This is true for any number of slots, and for any order that the network or this process
+    gave to requests and answers. A checked request with a single text does not show in which order the node returns
+    several vectors, so it confirms no request with several texts.
+    """
+    if other is right:
+        return True
+    if right.texts == 1 < other.texts:
+        return False
+    return other.place <= right.answers_before

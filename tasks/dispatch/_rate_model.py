@@ -15,6 +15,8 @@ import heapq
 import math
 from dataclasses import dataclass
 
+from prefect_ollama.tasks.dispatch._linear_fit import LinearFit
+
 # Seconds of work over which the weight of a request in the fit fades: a slower node is noticed within a few requests.
 FIT_MEMORY_S = 3.0
 
@@ -83,7 +85,7 @@ class RateModel:
 
     def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
         """Forget everything except one known request: the node was gone and may be another machine now."""
-        self._fit = _Fit()
+        self._fit = LinearFit()
         self._fit.add(units, seconds, 1.0)
         self._guess = True
         self.ends_soon = False
@@ -147,7 +149,7 @@ class RateModel:
             self.slots = min(max(self.slots, self._seen_at_once), self._most)
         if self._guess and note.begun == note.at and now > note.at:
             # The rate is known long before the first answer ends, and other nodes may wait for it.
-            self._fit = _Fit()
+            self._fit = LinearFit()
             self._fit.add(units, now - note.at, 1.0)
         if self._wave and len(self._wave) == self._wave_size and all(each.heard for each in self._wave):
             self._end_wave()  # all are served at once, and whether one more is, the next one shows
@@ -300,7 +302,7 @@ class RateModel:
     def _learn(self, units: float, seconds: float) -> None:
         if self._guess:
             self._guess = False  # the canaries are shorter than real texts
-            self._fit = _Fit()
+            self._fit = LinearFit()
         # With several slots, that many requests run in the same time, so each of them counts for less of it.
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / FIT_MEMORY_S))
 
@@ -323,31 +325,3 @@ class RateModel:
         self._wave_size = min(2 * self.slots, self._most) if more else 0
         for note, time in at_once:
             self._learn(note.units, time)
-
-
-class _Fit:
-    """Weighted least squares of seconds over units; the weight of older observations decays."""
-
-    def __init__(self) -> None:
-        self._n = self._u = self._s = self._uu = self._us = 0.0
-        self._least = math.inf
-        self.overhead = 0.0
-        self.unit_seconds = 0.0
-
-    def add(self, units: float, seconds: float, keep: float) -> None:
-        """Add an observation; `keep` is the factor for the weights of all observations before it."""
-        seconds = max(seconds, 1e-6)  # a clock with coarse ticks may show 0, by which nothing can be divided
-        self._least = min(self._least, seconds)
-        self._n = self._n * keep + 1.0
-        self._u = self._u * keep + units
-        self._s = self._s * keep + seconds
-        self._uu = self._uu * keep + units * units
-        self._us = self._us * keep + units * seconds
-        mean, spread = self._u / self._n, self._uu / self._n - (self._u / self._n) ** 2
-        overhead = 0.0
-        if spread > (0.1 * mean) ** 2:  # requests of one size do not tell overhead from rate
-            slope = (self._us / self._n - mean * self._s / self._n) / spread
-            # Noise may give a negative overhead, or more than the quickest request took in all.
-            overhead = min(max(self._s / self._n - slope * mean, 0.0), 0.9 * self._least)
-        self.overhead = overhead
-        self.unit_seconds = max(self._s / self._n - overhead, 0.1 * self._s / self._n) / mean

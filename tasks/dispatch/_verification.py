@@ -14,14 +14,12 @@ end of the work a fast node checks the last answer of a slow one, because a cana
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 from prefect_ollama.blocks.errors import NodeAnswerError
 from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, Vectors, cosine, least_cosine, scripts_in
 from prefect_ollama.tasks.dispatch._batch_size import MAX_REQUEST_S
-from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, Check, carry
+from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, Check, NodeChecks, confirms
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node, Request
 from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Carried, Findings, Reply
@@ -29,20 +27,12 @@ from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Carried, Fi
 # A node is checked after this many seconds at the latest, while more work comes.
 CHECK_INTERVAL_S = 3.0
 
-# Units of answers before the first check of a node, and the most before a later one; they double each time. A canary
-# costs a tenth of a percent of that. The start is small so that the first vectors are confirmed soon, even if all nodes
-# fail after them. Answers count, and not requests, because a check confirms no request that is in flight beside it.
-FIRST_CHECK_UNITS, CHECK_UNITS = 6_000.0, 25_000.0
-
 # Lowest cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: canaries identify the
 # model, and this bound only has to find mixed up and corrupted answers.
 SAME_TEXT_COSINE = 0.999
 
 # Failed checks by other nodes after which an answer is discarded, if its own node no longer works.
 MAX_FAILED_CHECKS = 3
-
-# Minimum number of checks of other nodes in a request, if enough wait: each such request also carries a canary.
-LEAST_CHECKS = 5
 
 # Seconds until the end of the work below which its last checks are planned: each node gets one or two requests more.
 END_S = 2 * MAX_REQUEST_S
@@ -53,55 +43,6 @@ WAVE_TEXTS = 8
 
 # Approximate units of a chunk of the usual length.
 MEAN_UNITS = 5 * ONE_CANARY
-
-
-@dataclass(eq=False, slots=True)
-class _Page:
-    """The unconfirmed answers of one node, and the texts that it has to check for others.
-
-    Attributes:
-        at: When a check of it was last sent.
-        units: Work that it has answered since.
-        most: Units of work until the next check.
-        held: Answers that are unconfirmed.
-        checks: Texts of other nodes that it embeds with its next request.
-    """
-
-    at: float
-    units: float = 0.0
-    most: float = FIRST_CHECK_UNITS
-    held: dict[Request, Answer] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
-
-    def since(self, now: float) -> None:
-        """Note that a check is sent, and count time and units from now."""
-        self.at, self.units, self.most = now, 0.0, min(2 * self.most, CHECK_UNITS)
-
-    def next_checks(self, slots: int) -> list[Check]:
-        """Return the checks to send with the next request, so that the slots of the node share all checks equally."""
-        return self.checks[: max(math.ceil(len(self.checks) / slots), LEAST_CHECKS)]
-
-    def carry(self, now: float, *, canaries: int, slots: int) -> Carried:
-        """Return the checks and canary texts to send now, and remove these checks from the list."""
-        checks = self.next_checks(slots)
-        carried = carry(checks, canaries=canaries)
-        del self.checks[: len(checks)]
-        self.since(now)
-        return carried
-
-    def confirms(self, right: Request, other: Request) -> bool:
-        """Return whether a checked request confirms another one.
-
-        A checked request confirms each request that was answered before it was sent, because the node must have served
-        that request before. This is true for any number of slots, and for any order that the network or this process
-        gave to requests and answers. A checked request with a single text does not show in which order the node returns
-        several vectors, so it confirms no request with several texts.
-        """
-        if other is right:
-            return True
-        if right.texts == 1 < other.texts:
-            return False
-        return other.place <= right.answers_before
 
 
 class Verification(AnswerCheck):
@@ -120,7 +61,7 @@ class Verification(AnswerCheck):
         self._other_scripts = other_scripts
         self._canaries = [reference.canary(text) for text in SHORT]
         self._least = least_cosine(reference, reference)
-        self._pages = {node: _Page(now) for node in nodes}
+        self._nodes = {node: NodeChecks(now) for node in nodes}
         self._checks: dict[Request, Check] = {}
         self._tries: dict[Request, int] = {}
         self._lost: list[tuple[Node, list[Item]]] = []
@@ -128,17 +69,17 @@ class Verification(AnswerCheck):
     # ---- sending
 
     def room(self, node: Node) -> int:
-        return max(_most(node) - 1 - len(self._pages[node].checks), 1)
+        return max(_most(node) - 1 - len(self._nodes[node].checks), 1)
 
     def check_cost(self, node: Node, now: float) -> float:
         quickest = self._quickest(now)
         self._plan(now, self._much_slower(quickest, now))
-        checks = self._pages[node].next_checks(node.rate_model.slots)
+        checks = self._nodes[node].next_checks(node.rate_model.slots)
         mine = checks or node is quickest
         return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
 
     def plan_end(self, seconds: float, next_units: float, now: float) -> float:
-        for node in self._pages:
+        for node in self._nodes:
             model = node.rate_model
             model.ends_soon = seconds < WAVE_TEXTS * model.expected(next_units)
         quickest = self._quickest(now)
@@ -148,12 +89,12 @@ class Verification(AnswerCheck):
         return texts * MEAN_UNITS + quickest.rate_model.slots * ONE_CANARY
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float, last: bool) -> Carried:
-        page = self._pages[node]
+        state = self._nodes[node]
         units = sum(item.units for item in items)
         if any(item.job.urgent or item.failures for item in items):
             return Carried()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
-        due = page.units >= page.most or now - page.at >= CHECK_INTERVAL_S
+        due = state.unchecked_units >= state.next_check_units or now - state.checked_at >= CHECK_INTERVAL_S
         if quickest is not None and _much_quicker(quickest, node, now):
             if due:
                 self._plan(now, [node], newest=True)
@@ -166,23 +107,23 @@ class Verification(AnswerCheck):
         if last:
             self._plan(now, self._much_slower(quickest, now) if left > 0 else None)
             due = due or node is quickest
-        if not (due or page.checks) or len(items) + len(page.checks) >= _most(node):
+        if not (due or state.checks) or len(items) + len(state.checks) >= _most(node):
             return Carried()
-        return page.carry(now, canaries=1, slots=node.rate_model.slots)
+        return state.carry(now, canaries=1, slots=node.rate_model.slots)
 
     def pending_checks(self, now: float, *, last: bool) -> tuple[list[tuple[Node, Carried]], Findings]:
-        alone = self._plan(now, [node for node in self._pages if last or not node.works])
+        alone = self._plan(now, [node for node in self._nodes if last or not node.works])
         lost, self._lost = self._lost, []
         found: list[tuple[Node, Carried]] = []
-        for node, page in self._pages.items():
+        for node, state in self._nodes.items():
             # Checks of nodes that still work may wait for a request with texts.
-            wanted = node in alone or (page.checks and (last or not all(e.node.works for e in page.checks)))
+            wanted = node in alone or (state.checks and (last or not all(e.node.works for e in state.checks)))
             for _ in range(len(node.requests), node.client.node.max_in_flight):
                 if not wanted:
                     break
-                canaries = 1 if page.checks else min(2, _most(node))
-                found.append((node, page.carry(now, canaries=canaries, slots=node.rate_model.slots)))
-                wanted = bool(page.checks)
+                canaries = 1 if state.checks else min(2, _most(node))
+                found.append((node, state.carry(now, canaries=canaries, slots=node.rate_model.slots)))
+                wanted = bool(state.checks)
         return found, Findings(lost=lost)
 
     def needs(self, request: Request) -> bool:
@@ -196,10 +137,10 @@ class Verification(AnswerCheck):
             found.confirmed.append((node, request, answer))
             return found
         # Held until a check confirms it: a node may give wrong vectors without any error.
-        page = self._pages[node]
+        state = self._nodes[node]
         if request.items:
-            page.held[request] = answer
-            page.units += sum(item.units for item in request.items)
+            state.held[request] = answer
+            state.unchecked_units += sum(item.units for item in request.items)
         carried = request.carried
         extra = answer.vectors[len(request.items) :]
         canaries = extra[len(carried.checks) :]
@@ -222,7 +163,7 @@ class Verification(AnswerCheck):
         self._uncheck(request.carried.checks)
         for check in () if cancelled else request.carried.checks:
             tries = self._tries[check.request] = self._tries.get(check.request, 0) + 1
-            held = self._pages[check.node].held
+            held = self._nodes[check.node].held
             if tries >= MAX_FAILED_CHECKS and not check.node.works and check.request in held:
                 del held[check.request], self._tries[check.request]
                 found.lost.append((check.node, check.request.items))
@@ -230,17 +171,17 @@ class Verification(AnswerCheck):
 
     def verified(self, node: Node, answers: int) -> list[tuple[Node, Request, Reply]]:
         return self._pop_confirmed(
-            node, [request for request in self._pages[node].held if request.place <= answers]
+            node, [request for request in self._nodes[node].held if request.place <= answers]
         )
 
     def discard_unverified(self, node: Node) -> list[Item]:
-        page = self._pages[node]
-        items = [item for request in page.held for item in request.items]
-        for request in page.held:
+        state = self._nodes[node]
+        items = [item for request in state.held for item in request.items]
+        for request in state.held:
             self._forget(request)
-        page.held.clear()
-        self._uncheck(page.checks)
-        page.checks.clear()
+        state.held.clear()
+        self._uncheck(state.checks)
+        state.checks.clear()
         return items
 
     # ---- unconfirmed answers
@@ -256,26 +197,26 @@ class Verification(AnswerCheck):
         """
         alone: set[Node] = set()
         by = self._quickest(now)
-        for node in self._pages if nodes is None else nodes:
-            page = self._pages[node]
+        for node in self._nodes if nodes is None else nodes:
+            state = self._nodes[node]
             if not node.works:
-                self._uncheck(page.checks)
-                page.checks.clear()
+                self._uncheck(state.checks)
+                state.checks.clear()
             for request in self._unchecked(node)[: 1 if newest else None]:
                 alike = [] if by is None else self._alike(request)
                 able = bool(alike) and by is not None and _most(by) >= 2
                 if node.works and (by is None or by is node or request in self._tries or not able):
                     # A canary that is sent before the answer came would not confirm it.
-                    if request in page.held:
+                    if request in state.held:
                         alone.add(node)
                 elif by is not None and not able:
                     self._lost.append((node, self.discard_unverified(node)))  # no node can check it
                     break
-                elif by is not None and len(self._pages[by].checks) < _most(by) - 1:
+                elif by is not None and len(self._nodes[by].checks) < _most(by) - 1:
                     index = alike[self._tries.get(request, 0) % len(alike)]
                     check = self._checks[request] = Check(node, request, index)
-                    self._pages[by].checks.append(check)
-                    page.since(now)
+                    self._nodes[by].checks.append(check)
+                    state.check_sent(now)
         return alone
 
     def _alike(self, request: Request) -> list[int]:
@@ -287,32 +228,32 @@ class Verification(AnswerCheck):
 
     def _unchecked(self, node: Node) -> list[Request]:
         """Return the requests that no check confirms, done or under way; the last ones first."""
-        page = self._pages[node]
-        open_ones = list(page.held)
+        state = self._nodes[node]
+        open_ones = list(state.held)
         if node.works:
             under_way = (request for request in node.requests if request.items and not request.overdue)
             open_ones += (request for request in under_way if not request.items[0].job.urgent)
-        checked = [request for request in [*page.held, *node.requests] if request in self._checks]
+        checked = [request for request in [*state.held, *node.requests] if request in self._checks]
         checked += [request for request in node.requests if request.carried.payloads]
         found: list[Request] = []
         for request in sorted(open_ones, key=lambda request: request.number, reverse=True):
-            if not any(page.confirms(one, request) for one in checked):
+            if not any(confirms(one, request) for one in checked):
                 found.append(request)
                 checked.append(request)
         return found
 
     def _quickest(self, now: float) -> Node | None:
-        able = (node for node in self._pages if node.works and not node.stalled())
+        able = (node for node in self._nodes if node.works and not node.stalled())
         return min(able, key=lambda node: node.rate_model.unit_seconds(now), default=None)
 
     def _much_slower(self, quickest: Node | None, now: float) -> list[Node]:
         """Return the nodes that the fastest node checks, because a canary would cost them more time than it."""
         if quickest is None:
             return []
-        return [node for node in self._pages if node.works and _much_quicker(quickest, node, now)]
+        return [node for node in self._nodes if node.works and _much_quicker(quickest, node, now)]
 
     def _compare(self, check: Check, found: Findings) -> None:
-        held = self._pages[check.node].held
+        held = self._nodes[check.node].held
         if check.vector is None or (answer := held.get(check.request)) is None:
             return  # it has not answered yet, or its answer is confirmed or discarded
         if _are_equal(check.vector, answer.vectors[check.index]):
@@ -322,13 +263,13 @@ class Verification(AnswerCheck):
 
     def _confirm(self, node: Node, right: Request) -> list[tuple[Node, Request, Reply]]:
         """Return the answers that a checked request confirms, and stop holding them."""
-        page = self._pages[node]
-        return self._pop_confirmed(node, [request for request in page.held if page.confirms(right, request)])
+        state = self._nodes[node]
+        return self._pop_confirmed(node, [request for request in state.held if confirms(right, request)])
 
     def _pop_confirmed(self, node: Node, confirmed: Sequence[Request]) -> list[tuple[Node, Request, Reply]]:
         for request in confirmed:
             self._forget(request)
-        return [(node, request, self._pages[node].held.pop(request)) for request in confirmed]
+        return [(node, request, self._nodes[node].held.pop(request)) for request in confirmed]
 
     def _forget(self, request: Request) -> None:
         self._checks.pop(request, None)
