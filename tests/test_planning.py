@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,6 +29,7 @@ from prefect_ollama.tasks.planning import (
     make_plan,
 )
 from prefect_ollama.tasks.planning.path_names import document_id, readable
+from tests.other_user import UID, needs_root, open_folder
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -424,6 +429,78 @@ class TestPlan:
         source = replace(find_files(tmp_path), refused=(locked,))
         plan = make_plan(source, manifest)
         assert paths(plan.removed) == ["subway.pdf"]
+
+    def test_files_that_a_failing_share_does_not_show_have_not_vanished(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(tmp_path, "a.pdf", "share/b.pdf", "share/deep/c.pdf")
+        manifest = stored(find_files(tmp_path))
+
+        class Stale:
+            """A folder of a share whose server is gone: the file system names it and cannot say what it is."""
+
+            name, path = "share", str(tmp_path / "share")
+
+            def is_dir(self, **_: bool) -> bool:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self.path)
+
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", lambda folder: listing(scandir(folder)))
+
+        @contextmanager
+        def listing(entries: Iterable[os.DirEntry[str]]) -> Iterator[list[Any]]:
+            yield [Stale() if entry.name == "share" else entry for entry in entries]
+
+        source = find_files(tmp_path)
+        plan = make_plan(source, manifest)
+        assert (paths(plan.unchanged), paths(plan.refused), plan.removed) == (["a.pdf"], ["share"], ())
+        assert "Stale file handle" in plan.refused[0].reason
+        assert not find_files(tmp_path, ["share"]).refused
+
+    @needs_root
+    def test_files_below_a_folder_without_rights_have_not_vanished_for_a_pattern(self) -> None:
+        with open_folder() as folder:
+            fill(folder, "a.pdf", "sub/b.pdf")
+            (folder / "sub").chmod(0o700)
+            row = Document("1", str(folder), "sub/b.pdf", STORED, chunks=1)
+            os.seteuid(UID)
+            try:
+                plan = make_plan(find_files(str(folder / "*.pdf")), [row])
+                with pytest.raises(ConfigurationError, match=r"cannot be read \(Permission denied\)"):
+                    find_files(folder / "sub" / "deep")
+            finally:
+                os.seteuid(0)
+        assert not plan.removed
+
+    def test_a_name_that_no_file_can_have_is_refused(self, tmp_path: Path) -> None:
+        for name in (tmp_path / ("a" * 300), str(tmp_path / "**" / ("a" * 300))):
+            with pytest.raises(
+                ConfigurationError, match=r"cannot be read \(File name too long\)|No PDF fits"
+            ):
+                find_files(name)
+
+    def test_what_goes_with_the_whole_content_of_a_folder_is_noted(self, tmp_path: Path) -> None:
+        fill(
+            tmp_path,
+            "a.pdf",
+            "b.pdf",
+            "share/c.pdf",
+            "share/deep/d.pdf",
+            "whole/e.pdf",
+            "part/f.pdf",
+            "part/g.pdf",
+        )
+        manifest = stored(find_files(tmp_path))
+        for name in ("share", "whole"):
+            shutil.rmtree(tmp_path / name)
+        (tmp_path / "share").mkdir()  # a mount point without its mount
+        for name in ("b.pdf", "part/f.pdf"):
+            (tmp_path / name).unlink()
+        plan = self.plan(tmp_path, manifest)
+        assert len(plan.removed) == 5
+        (note,) = plan.notes
+        assert note.startswith(f"2 documents are removed with the content of {str(tmp_path / 'share')!r}")
+        assert not self.plan(tmp_path, manifest, remove_missing=False).notes
 
     def test_a_pattern_removes_what_is_gone_and_leaves_what_it_does_not_fit(self, tmp_path: Path) -> None:
         fill(tmp_path, "a1.pdf", "a2.pdf", "b.pdf")

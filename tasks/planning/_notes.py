@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.planning.path_names import LISTED, location_of, named
-from prefect_ollama.tasks.planning.source import SUFFIXES, Source
+from prefect_ollama.tasks.planning._walk import SUFFIXES
+from prefect_ollama.tasks.planning.path_names import LISTED, is_gone, location_of, named
+from prefect_ollama.tasks.planning.source import Source
 
 
-def empty_note(source: Source) -> Iterator[str]:
+def notes_of(
+    source: Source,
+    removed: Iterable[Document],
+    moved: Sequence[tuple[str, Document]],
+    others: Sequence[Document],
+    outdated: int,
+) -> Iterator[str]:
+    """Return the notes on a plan: on its source, what it removes and moves, other sources, and outdated documents."""
+    yield from _empty_note(source)
+    yield from _emptied_notes(source, removed)
+    yield from _moved_notes(moved, others)
+    yield from _overlap_notes(source, others)
+    yield from _outdated_note(outdated)
+
+
+def _empty_note(source: Source) -> Iterator[str]:
     if not source.files and not source.refused:
         yield (
             f"There is no PDF in {source.name!r} or in the folders in it, hidden and excluded ones left aside. Files "
@@ -21,7 +37,23 @@ def empty_note(source: Source) -> Iterator[str]:
         )
 
 
-def outdated_note(count: int) -> Iterator[str]:
+def _emptied_notes(source: Source, removed: Iterable[Document]) -> Iterator[str]:
+    """Notes on folders that lose documents and hold nothing, as the folder of a share that is not mounted."""
+    above = Counter(next(p for p in Path(source.name, row.path).parents if not is_gone(p)) for row in removed)
+    for folder, count in sorted(above.items()):
+        try:
+            empty = str(folder) != source.name and not any(folder.iterdir())
+        except OSError:  # a file, or a folder that cannot be read
+            continue
+        if empty:
+            yield (
+                f"{quantity(count, 'document is', 'documents are')} removed with the content of {str(folder)!r}, which "
+                "is empty, as when a disk or share is not mounted. If it should not be empty, mount it and run again; "
+                "vectors come from the cache."
+            )
+
+
+def _outdated_note(count: int) -> Iterator[str]:
     if count:
         yield (
             f"{count} of the documents were read by an earlier version of the parser or the chunker. They stay as they "
@@ -30,7 +62,7 @@ def outdated_note(count: int) -> Iterator[str]:
         )
 
 
-def moved_notes(moved: Sequence[tuple[str, Document]], others: Sequence[Document]) -> Iterator[str]:
+def _moved_notes(moved: Sequence[tuple[str, Document]], others: Sequence[Document]) -> Iterator[str]:
     rows = {row.doc_id: row for row in others}
     old = [rows[doc_id] for doc_id, _ in moved]
     for source, count in sorted(Counter(row.source for row in old).items()):
@@ -42,7 +74,7 @@ def moved_notes(moved: Sequence[tuple[str, Document]], others: Sequence[Document
         )
 
 
-def overlap_notes(source: Source, others: Sequence[Document]) -> Iterator[str]:
+def _overlap_notes(source: Source, others: Sequence[Document]) -> Iterator[str]:
     """Notes on files that another source has too: a folder within a folder, a file within a folder."""
     here = {_real(source.name, file.location) for file in source.files}
     there = Counter(
@@ -64,7 +96,7 @@ def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> lis
     """Return what a user should know before these documents are taken out, a sentence or two each."""
     notes = []
     returning = Counter(
-        row.source for row in documents if row.source != LISTED and Path(location_of(row)).exists()
+        row.source for row in documents if row.source != LISTED and not is_gone(Path(location_of(row)))
     )
     for source, count in sorted(returning.items()):
         notes.append(

@@ -74,6 +74,15 @@ def location_of(row: Document | Hit) -> str:
     return row.path if row.source == LISTED else f"{row.source.rstrip('/')}/{row.path}"
 
 
+def is_gone(path: Path) -> bool:
+    """Return whether the system says that a file is gone, and not that it cannot tell, as of a share that fails."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
+
+
 def file_of(row: Document | Hit) -> Path:
     """Return the file of a document; it need not be there."""
     file = Path(location_of(row))

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.tasks.planning._notes import empty_note, moved_notes, outdated_note, overlap_notes
+from prefect_ollama.tasks.planning._notes import notes_of
 from prefect_ollama.tasks.planning.opening import hash_descriptor
-from prefect_ollama.tasks.planning.path_names import LISTED, document_id, location_of
+from prefect_ollama.tasks.planning.path_names import LISTED, document_id, is_gone, location_of
 from prefect_ollama.tasks.planning.source import Source, SourceFile
 
 
@@ -181,12 +181,7 @@ def make_plan(
         refused=source.refused,
         newly_refused=tuple(row for row in source.refused if (row.path, row.status, row.reason) not in known),
         outdated=outdated,
-        notes=(
-            *empty_note(source),
-            *moved_notes(moved, others),
-            *overlap_notes(source, others),
-            *outdated_note(outdated),
-        ),
+        notes=tuple(notes_of(source, gone if remove_missing else (), moved, others, outdated)),
     )
 
 
@@ -201,7 +196,7 @@ def _vanished(source: Source, row: Document) -> bool:
     if source.whole or source.name == LISTED:
         return source.whole
     named = "\\x" not in row.path  # if not, its path may not be the file's own, see `readable`
-    return named and Path(source.name).is_dir() and not (Path(source.name) / row.path).exists()
+    return named and is_gone(Path(source.name, row.path)) and not is_gone(Path(source.name))
 
 
 def _find_moved(

@@ -7,26 +7,22 @@ not. Nothing is opened here but folders.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Final
-
-from pathspec import GitIgnoreSpec
 
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.user_path import with_home
-from prefect_ollama.tasks.parsing import FORMATS, REMEDIES
+from prefect_ollama.tasks.parsing import REMEDIES
+from prefect_ollama.tasks.planning._walk import SUFFIXES, Excluded, excluded_by, walk
 from prefect_ollama.tasks.planning.opening import opened_beneath
 from prefect_ollama.tasks.planning.path_names import LISTED, document_id, readable, source_name
-
-# Suffixes of the names of documents. The content decides later whether a file is what its name says.
-SUFFIXES: Final = tuple(sorted({suffix for each in FORMATS for suffix in each.suffixes}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +78,28 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
             files that are named one by one, from the root of the file system on.
 
     Raises:
-        ConfigurationError: The folder is not there, a pattern matches nothing or cannot be read, or a list is empty.
+        ConfigurationError: The folder is not there or cannot be read, a pattern matches nothing or cannot be read, or a
+            list is empty.
     """
-    excluded = _excluded(exclude)
+    excluded = excluded_by(exclude)
     if not isinstance(source, str | Path):
         return _listed([Path(each) for each in source], excluded)
-    path = with_home(source)
+    try:
+        return _found(with_home(source), excluded)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(source)!r} cannot be read ({error.strerror or error}).",
+            state="Nothing was changed.",
+            remedy="Check the path, the rights on it, and that its disk or share is mounted.",
+        ) from error
+
+
+def _found(path: Path, excluded: Excluded) -> Source:
     if path.is_dir():
         root = path.resolve()
         if not os.access(root, os.R_OK | os.X_OK):
-            raise ConfigurationError(
-                f"The folder {str(path)!r} cannot be read.",
-                state="Nothing was changed.",
-                remedy="Give the user that runs the flow the right to read it.",
-            )
-        return _gathered(root, _walk(root, excluded), whole=True)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return _gathered(root, walk(root, excluded), whole=True)
     if path.exists() or path.is_symlink():
         return _listed([path], excluded)
     if glob.has_magic(str(path)):
@@ -121,22 +124,6 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
     raise _missing(path)
 
 
-# Whether a path within a source, with `/`, is left out; a folder's ends in `/`.
-Excluded = Callable[[str], bool]
-
-
-def _excluded(patterns: Sequence[str]) -> Excluded:
-    try:
-        spec = GitIgnoreSpec.from_lines(patterns)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"The patterns to exclude cannot be read: {error}.",
-            state="Nothing was changed.",
-            remedy="Write them as in a .gitignore, for example 'drafts/' or '*-old.pdf'.",
-        ) from None
-    return spec.match_file
-
-
 def _hidden(location: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in location.relative_to(root).parts)
 
@@ -147,31 +134,6 @@ def _missing(path: Path) -> ConfigurationError:
         state="Nothing was changed.",
         remedy="Check the path, and that its disk or share is mounted.",
     )
-
-
-def _walk(root: Path, excluded: Excluded) -> Iterator[tuple[Path, OSError | None]]:
-    """Entries that look like documents, and folders that can't be read."""
-    errors: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=errors.append):
-        here = Path(folder).relative_to(root).as_posix()
-        before = "" if here == "." else f"{here}/"
-        documents = [name for name in (*names, *folders) if name.lower().endswith(SUFFIXES)]
-        # Folders are matched too, as git does: what is in an excluded folder is not looked at, and no later pattern
-        # brings it back.
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not name.lower().endswith(SUFFIXES)
-            and not excluded(f"{before}{name}/")
-        )
-        for name in sorted(documents):
-            if not name.startswith(".") and not excluded(before + name):
-                yield Path(folder, name), None
-        while errors:
-            yield Path(errors[0].filename), errors.pop(0)
-    for error in errors:
-        yield Path(error.filename), error
 
 
 def _gathered(root: Path, found: Iterator[tuple[Path, OSError | None]], *, whole: bool) -> Source:
