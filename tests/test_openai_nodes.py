@@ -114,6 +114,22 @@ def test_a_server_that_refuses_base64_is_asked_for_it_once() -> None:
         assert ["encoding_format" in asked for asked in server.requests] == [True, False, False, False]
 
 
+def test_an_encoding_that_a_gateway_fails_at_is_left_out() -> None:
+    with OpenAIServer() as server:
+        answer = server.post
+
+        def post(path: str, asked: dict[str, Any], authorization: str) -> Any:
+            if "encoding_format" in asked:
+                said = (
+                    "litellm.UnsupportedParamsError: ollama does not support parameters: {'encoding_format'}"
+                )
+                return 500, {"error": {"message": said, "code": "500"}}
+            return answer(path, asked, authorization)
+
+        server.post = post  # type: ignore[method-assign]
+        assert np.array_equal(embed(server), right())
+
+
 def test_vectors_of_any_norm_are_normalised() -> None:
     with OpenAIServer(scale=7.5) as server:
         vectors = embed(server)
@@ -221,6 +237,31 @@ def test_a_refusal_says_whose_fault_it_is(
             assert caught.value.retry_after == 7
 
 
+TOO_LONG = "This model's maximum context length is 512 tokens. However, your prompt contains at least 513 input tokens."
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "shown"),
+    [
+        ({"message": TOO_LONG, "code": 400}, InputRejected, "longer than the model's context"),
+        ({"message": "Rate limit exceeded", "code": "429"}, NodeBusy, "is busy"),
+        ({"message": "No such key", "code": 401}, NodeRefused, "refuses the credentials"),
+        ({"message": "broken", "code": None}, NodeFailed, "failed"),
+        ("The model has crashed without additional information.", NodeFailed, "has crashed"),
+        ("Unexpected endpoint or method. (POST /v1/v1/embeddings)", NodeRefused, "Check the node's URL"),
+    ],
+)
+def test_an_error_under_status_200_is_that_error(said: Any, error: type[NodeError], shown: str) -> None:
+    with OpenAIServer() as server:
+        embed(server)
+        server.recorded["/v1/embeddings"] = 200, {"error": said}
+        with pytest.raises(error, match=shown):
+            embed(server)
+        server.recorded.clear()
+        server.spoil = lambda answer: answer | {"error": None}
+        assert np.array_equal(embed(server), right())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_that_is_too_long_is_refused_and_not_cut(kind: Kind) -> None:
     with OpenAIServer(kind, context=100) as server:
@@ -289,6 +330,37 @@ def test_more_texts_than_a_server_takes_go_in_several_requests() -> None:
             assert np.array_equal(embed(server, texts), right(texts))
             assert max(len(asked["input"]) for asked in server.requests[-3:]) == 32
             assert len(server.embedded) in (70, 72)  # the pair of long texts
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (422, "batch size 5 > maximum allowed batch size 2"),
+        (
+            400,
+            "Invalid 'input': array too long. Expected an array with maximum length 2, but got an array with 5.",
+        ),
+        (422, "List should have at most 2 items after validation, not 5"),
+        (400, "* BatchEmbedContentsRequest.requests: at most 2 requests can be in one batch"),
+        (400, "invalid request: total number of texts must be at most 2 - received 5"),
+        (
+            400,
+            "Too many inputs. The max number of inputs is 2. We hope to increase the number of inputs soon.",
+        ),
+        (400, "Value error, batch size is invalid, it should not be larger than 2.: input.contents"),
+    ],
+)
+def test_a_server_names_how_many_texts_it_takes(status: int, said: str) -> None:
+    with OpenAIServer() as server:
+        answer = server.post
+
+        def post(path: str, asked: dict[str, Any], authorization: str) -> Any:
+            if len(asked["input"]) > 2:
+                return status, {"error": {"message": said, "code": status}}
+            return answer(path, asked, authorization)
+
+        server.post = post  # type: ignore[method-assign]
+        assert np.array_equal(embed(server), right())
 
 
 def test_the_models_name_on_the_server_may_be_another_one() -> None:

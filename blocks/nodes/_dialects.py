@@ -81,7 +81,7 @@ OPENAI: Final = Dialect(
     api="the OpenAI API",
     # llama-server, vLLM, TEI, in this order; gateways repeat these words.
     input_words=("content cannot be empty", "must not be empty", "cannot be empty", "invalid input"),
-    # llama-server's three refusals; vLLM's, old and new; TEI's; OpenAI's own code; other servers.
+    # llama-server's three refusals; vLLM's, old and new; TEI's; OpenAI's own code; other servers, and llama-box.
     too_long_words=(
         "too large to process",
         "larger than the max context",
@@ -96,6 +96,7 @@ OPENAI: Final = Dialect(
         "exceeds the context",
         "reduce the length of the input",
         "input is too long",
+        "too big compared to kv size",
     ),
     # llama-server answers 500 for a text that exceeds its batch, TEI 413, FastAPI servers 422.
     input_statuses=frozenset({400, 413, 422, 500}),

@@ -32,8 +32,16 @@ from prefect_ollama.blocks.nodes.proxy import Proxy
 
 _NO_ROOM: Final = "has no room for the requests that it has at once"
 
-# TEI's refusal of a request with too many texts, which gateways before it repeat.
-_MOST_TEXTS: Final = re.compile(r"maximum allowed batch size\D{0,3}(\d{1,6})\b", re.IGNORECASE)
+# Refusals of too many texts: of TEI, OpenAI, FastAPI and Gemini, Cohere, Azure and DashScope. Gateways repeat them.
+_MOST_TEXTS: Final = re.compile(
+    r"(?:maximum allowed batch size\D{0,3}|array with maximum length |at most (?=\d+ (?:items|requests|texts))|"
+    r"number of texts must be at most |max number of inputs is |batch size is invalid, it should not be larger than )"
+    r"(\d{1,6})\b",
+    re.IGNORECASE,
+)
+
+# Bytes of the longest body that may be an error.
+_MOST_ERROR_BYTES: Final = 16_384
 
 # The limit, as the refusals above name it.
 _MOST_TOKENS: Final = re.compile(
@@ -203,6 +211,22 @@ def message_of(body: bytes) -> str:
     except orjson.JSONDecodeError:
         said = body.decode("utf-8", "replace")
     return str(said)[:4096].strip()
+
+
+def status_of_error(body: bytes) -> int:
+    """Return the status of an error that came with status 200; 0 if it is none.
+
+    OpenRouter writes it into the error. LM Studio gives none, also for a path that it does not have.
+    """
+    try:
+        said = orjson.loads(body) if len(body) <= _MOST_ERROR_BYTES else None
+    except orjson.JSONDecodeError:
+        return 0
+    if not isinstance(said, dict) or not said.get("error") or any(isinstance(v, list) for v in said.values()):
+        return 0
+    error = said["error"]
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if re.fullmatch("[45][0-9]{2}", code) else 404 if b"Unexpected endpoint" in body else 500
 
 
 def start_of(body: bytes, disclosure: Disclosure) -> str:

@@ -90,9 +90,11 @@ class EmbeddingRequests:
         try:
             return await self.send(texts, wanted)
         except (InputRejected, NodeFailed) as error:
-            about_length = isinstance(error, InputRejected) and (error.too_long or error.most_texts)
+            about_length = no_room(error) or (
+                isinstance(error, InputRejected) and (error.too_long or error.most_texts)
+            )
             untested = self._encoding is not None and not self._encoding_works
-            if about_length or not untested or error.status not in (400, 422):
+            if about_length or not untested or error.status not in (400, 422, 500):  # 500: LiteLLM
                 raise
         # If the encoding is not the cause, this fails too, with the right error.
         self._encoding = None

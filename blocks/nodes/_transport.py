@@ -87,12 +87,16 @@ class Transport:
             limit: Highest number of bytes.
 
         Raises:
-            NodeError: There is no complete answer within `timeout` seconds, or it has another status than 200.
+            NodeError: There is no complete answer within `timeout` seconds, or it has another status than 200, or it is
+                an error under status 200.
         """
         try:
             with without_context():
                 async with timeout_while_running(timeout), self.open(path, payload) as response:
-                    return await read_body(response, limit, self.node.name)
+                    body = await read_body(response, limit, self.node.name)
+            if payload is not None and (status := errors.status_of_error(body)):
+                raise self._refusal(status, response.headers, body)
+            return body
         except TimeoutError as error:
             raise NodeUnreachable(
                 f"did not give a whole answer within {timeout:.3g} s.",
@@ -114,16 +118,8 @@ class Transport:
                 ) as response,
             ):
                 if response.status_code != 200:
-                    raise errors.from_response(
-                        self.node.name,
-                        response.status_code,
-                        response.headers,
-                        await read_error(response, self.node.name),
-                        model=self._model,
-                        dialect=self._dialect,
-                        disclosure=self.disclosure,
-                        proxy=self._proxy,
-                    )
+                    body = await read_error(response, self.node.name)
+                    raise self._refusal(response.status_code, response.headers, body)
                 yield response
         except (NodeError, TimeoutError):
             raise
@@ -132,6 +128,18 @@ class Transport:
             quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
             cause = None if quoted else safe_cause(error)
             raise errors.from_exception(self.node.name, error, proxy=self._proxy) from cause
+
+    def _refusal(self, status: int, headers: httpx.Headers, body: bytes) -> NodeError:
+        return errors.from_response(
+            self.node.name,
+            status,
+            headers,
+            body,
+            model=self._model,
+            dialect=self._dialect,
+            disclosure=self.disclosure,
+            proxy=self._proxy,
+        )
 
     async def aclose(self) -> None:
         await self._http.aclose()
