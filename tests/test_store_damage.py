@@ -300,6 +300,16 @@ def test_wrong_rights_are_told_as_such(good: Path, readable: Path) -> None:
         ("LanceError(IO): Generic LocalFileSystem error: No space left on device (os error 28)", "full"),
         ("lance error: Disk quota exceeded (os error 122)", "full"),
         ("Unable to open file: Permission denied (os error 13)", "rights"),
+        ("Unable to create dir: Operation not permitted (os error 1)", "rights"),
+        (
+            "Generic LocalFileSystem error: Unable to rename file: Operation not permitted (os error 1)",
+            "links",
+        ),
+        ("Unable to copy file from /a to /b: Function not implemented (os error 38)", "links"),
+        (
+            "not supported: the filesystem does not support an operation required for safe Lance commits",
+            "links",
+        ),
         ("Generic S3 error: 403 Forbidden", "rights"),
         ("Schema error: No field named such", "other"),
         ("Commit conflict for version 7", "other"),

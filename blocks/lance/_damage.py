@@ -20,7 +20,7 @@ from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, Table
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import safe_cause, without_secrets
 
-Kind = Literal["rights", "full", "newer", "damaged", "other"]
+Kind = Literal["rights", "links", "full", "newer", "damaged", "other"]
 
 # The state in errors that are raised before anything is written.
 UNCHANGED: Final = "Nothing was changed."
@@ -34,6 +34,11 @@ _MAGIC: Final = b"LANC"
 # Patterns of the messages of LanceDB 0.40, of object stores and of operating systems ("os error 28" is ENOSPC), by
 # the kind of failure. The first kind that matches counts, so damage comes last: its patterns are the widest.
 _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
+    # LanceDB makes a version by a hard link. File systems without them refuse it as if a right were missing.
+    (
+        "links",
+        r"unable to (rename|copy) file\b.*os error (1|38|95)\b|filesystem does not support an operation",
+    ),
     (
         "rights",
         r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b|read-only file system",
@@ -100,6 +105,10 @@ def failure(
         "rights": (
             "the user of this process has no right to (permission denied)",
             f"Give it the right to read and write{place}",
+        ),
+        "links": (
+            "the file system has no hard links, as exFAT, some network shares and mounts of object stores",
+            "Use a folder on another file system, or the URI of the object store (s3://…)",
         ),
         "full": (
             "the disk is full, or a quota or size limit is reached",

@@ -130,7 +130,10 @@ class MaintenanceProcess:
         lines = complained.strip().splitlines() or [f"exit status {child.returncode}"]
         # The last line of a traceback, without the type of the error.
         error = RuntimeError(re.sub(r"^[\w.]+: ", "", lines[-1]))
-        remedy = "Run it again when no other process writes to the table."
+        remedy = (
+            "Run it again when no other process writes to the table. If it still fails, run `maintain` with *Force* "
+            "(`--force`), which builds the indices again."
+        )
         raise failure(f"{what} failed", error, spec, state=state, remedy=remedy)
 
 
