@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from prefect_ollama import Corpus, Filter
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.tasks.planning import documents_named
 from prefect_ollama.tasks.searching.filter import nearest_names
 from tests.store_samples import IDENTITY, document, embedded
 
@@ -106,6 +109,27 @@ def test_documents_are_named_by_path_file_folder_or_pattern(
     corpus: Corpus, name: str, expected: set[str]
 ) -> None:
     assert paths(corpus, Filter(documents=(name,))) == expected
+
+
+def test_a_name_is_found_with_its_letters_composed_or_not() -> None:
+    stored = [
+        document(
+            unicodedata.normalize("NFD", "Übung/Amélie.pdf"), unicodedata.normalize("NFD", "/data/Père")
+        ),
+        document("Übung/Zoë.pdf", "/data/Père"),
+    ]
+    for form in ("NFC", "NFD"):
+        as_typed = partial(unicodedata.normalize, form)
+        for names, count in (
+            (("Amélie.pdf", "Zoë.pdf"), 2),
+            (("Übung/Amélie.pdf",), 1),
+            (("/data/Père/Übung/Zoë.pdf",), 1),
+            (("**/Am*é*.pdf",), 1),
+            (("/data/Père/Übung/Amélie.pdf", "/data/Père/Übung/Zoë.pdf"), 2),
+        ):
+            assert len(Filter(documents=tuple(map(as_typed, names))).documents_of(stored)) == count
+        assert len(documents_named([as_typed("/data/Père")], stored)) == 1  # a source in this very spelling
+    assert len(documents_named(["Übung"], stored[:1], source="/data/Père")) == 1
 
 
 def test_several_names_add_up_and_several_kinds_narrow(corpus: Corpus) -> None:

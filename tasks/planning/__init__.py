@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
     from prefect_ollama.tasks.planning.path_names import (
         LISTED,
+        composed,
         document_id,
         documents_named,
         file_of,
         location_of,
-        path_forms,
+        of_source,
         source_name,
     )
     from prefect_ollama.tasks.planning.plan import Plan, make_plan

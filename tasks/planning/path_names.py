@@ -9,7 +9,9 @@ import glob
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -108,8 +110,7 @@ def documents_named(
     """
     sources = sorted({row.source for row in manifest})
     if source is not None:
-        wanted = path_forms(source)
-        manifest = [row for row in manifest if row.source in wanted]
+        manifest = of_source(source, manifest)
     found: dict[str, Document] = {}
     for name in what:
         rows = _meant(name, manifest)
@@ -135,7 +136,28 @@ def named(source: str) -> str:
     return "single files ('files')" if source == LISTED else repr(source)
 
 
+def of_source(source: str, rows: Sequence[Document]) -> list[Document]:
+    """Return the documents of a source, in any of the ways in which a user may write its name."""
+    forms = path_forms(source)
+    same = {composed(form) for form in forms}
+    return [row for row in rows if row.source in forms] or [r for r in rows if composed(r.source) in same]
+
+
+def composed(name: str) -> str:
+    """Return a name with composed letters (NFC). macOS and some shares decompose them, and keyboards do not."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _meant(name: str, manifest: Sequence[Document]) -> list[Document]:
+    found = _written(name, manifest)
+    if found or name.isascii():
+        return found
+    alike = [replace(row, source=composed(row.source), path=composed(row.path)) for row in manifest]
+    ids = {row.doc_id for row in _written(composed(name), alike)}
+    return [row for row in manifest if row.doc_id in ids]
+
+
+def _written(name: str, manifest: Sequence[Document]) -> list[Document]:
     forms = path_forms(name)
     # From the most exact meaning to the widest, so that a source is never taken for a folder above it.
     whole = [row for row in manifest if row.source in forms]

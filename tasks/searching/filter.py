@@ -17,7 +17,7 @@ from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import folded, one_of
 from prefect_ollama.blocks.user_path import with_home
-from prefect_ollama.tasks.planning import documents_named, file_of, location_of, path_forms
+from prefect_ollama.tasks.planning import composed, documents_named, file_of, location_of, of_source
 
 # Names that an error suggests; more are hard to read.
 MAX_SUGGESTIONS: Final = 3
@@ -150,8 +150,7 @@ def day_of(document: Document) -> date:
 
 
 def _of_source(source: str, rows: Sequence[Document]) -> Sequence[Document]:
-    forms = path_forms(source)
-    found = [row for row in rows if row.source in forms]
+    found = of_source(source, rows)
     if not found:
         raise _unknown("source", source, sorted({row.source for row in rows}))
     return found
@@ -164,8 +163,9 @@ def named(name: str, rows: Sequence[Document]) -> Sequence[Document]:
         ConfigurationError: No name matches; the error suggests the most similar names.
     """
     # The name of a file is the most frequent use, and is found without asking the disk.
-    if found := [row for row in rows if PurePath(row.path).name == name]:
-        return found
+    for form in (str, composed):
+        if found := [row for row in rows if form(PurePath(row.path).name) == form(name)]:
+            return found
     try:
         return documents_named([name], rows)
     except ConfigurationError:
