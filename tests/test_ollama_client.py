@@ -296,6 +296,26 @@ def test_a_model_that_stays_loaded_is_seen_by_its_time() -> None:
     assert model.stays
 
 
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize(
+    ("said", "kind", "too_long"),
+    [
+        ("Failed to create new sequence: the input length exceeds the context length", InputRejected, True),
+        ("input (992 tokens) is too large to process. increase the physical batch size", InputRejected, True),
+        ('"llama3" does not support embeddings', NodeRefused, None),
+        ('do embedding request: Post "http://127.0.0.1:33967/embedding": EOF', NodeFailed, None),
+        ("failed to encode response: json: unsupported value: NaN", NodeFailed, None),
+    ],
+)
+def test_the_message_says_whose_fault_it_is(
+    status: int, said: str, kind: type[NodeError], too_long: bool | None
+) -> None:
+    body = orjson.dumps({"error": said})
+    error = faults.from_response("it", status, httpx.Headers(), body, model="m")
+    assert type(error) is kind
+    assert getattr(error, "too_long", None) == too_long
+
+
 class TestConnectTimeout:
     def test_a_pause_of_this_process_is_not_blamed_on_the_node(
         self, node: Node, monkeypatch: pytest.MonkeyPatch

@@ -310,6 +310,7 @@ def test_wrong_rights_are_told_as_such(good: Path, readable: Path) -> None:
             "not supported: the filesystem does not support an operation required for safe Lance commits",
             "links",
         ),
+        ("Unable to walk dir: IO error for operation on /db: Too many open files (os error 24)", "files"),
         ("Generic S3 error: 403 Forbidden", "rights"),
         ("Schema error: No field named such", "other"),
         ("Commit conflict for version 7", "other"),

@@ -20,7 +20,7 @@ from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, Table
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import safe_cause, without_secrets
 
-Kind = Literal["rights", "links", "full", "newer", "damaged", "other"]
+Kind = Literal["rights", "links", "files", "full", "newer", "damaged", "other"]
 
 # The state in errors that are raised before anything is written.
 UNCHANGED: Final = "Nothing was changed."
@@ -35,10 +35,8 @@ _MAGIC: Final = b"LANC"
 # the kind of failure. The first kind that matches counts, so damage comes last: its patterns are the widest.
 _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
     # LanceDB makes a version by a hard link. File systems without them refuse it as if a right were missing.
-    (
-        "links",
-        r"unable to (rename|copy) file\b.*os error (1|38|95)\b|filesystem does not support an operation",
-    ),
+    ("links", r"unable to (rename|copy) file\b.*os error (1|38|95)\b|filesystem does not support"),
+    ("files", r"too many open files|os error 2[34]\b"),
     (
         "rights",
         r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b|read-only file system",
@@ -99,9 +97,8 @@ def failure(
     kind = kind_of(error)
     if kind == "damaged" and spec is not None:
         return damaged(spec, f"{what}: {_damage(spec, error)}", state=state)
-    # Failures that have the same remedy in each operation.
     place = "" if spec is None else f" {spec.uri!r}"
-    causes = {
+    causes = {  # with the same remedy in each operation
         "rights": (
             "the user of this process has no right to (permission denied)",
             f"Give it the right to read and write{place}",
@@ -110,6 +107,10 @@ def failure(
             "the file system has no hard links, as exFAT, some network shares and mounts of object stores",
             "Use a folder on another file system, or the URI of the object store (s3://…)",
         ),
+        "files": (
+            "too many files are open",
+            "Raise the limit of the process (`ulimit -n`), or run `maintain`, which merges the table's files",
+        ),
         "full": (
             "the disk is full, or a quota or size limit is reached",
             f"Make free space{place and f' in{place}'}",
@@ -117,8 +118,8 @@ def failure(
         "newer": ("a newer version of LanceDB wrote it", "Upgrade prefect-ollama and lancedb"),
     }
     if kind in causes:
-        cause, cure = causes[kind]
-        return TableError(f"{what}: {cause}.", state=state, remedy=f"{cure}, then run it again.")
+        why, cure = causes[kind]
+        return TableError(f"{what}: {why}.", state=state, remedy=f"{cure}, then run it again.")
     return TableError(f"{what}: {short(error)}.", state=state, remedy=remedy)
 
 

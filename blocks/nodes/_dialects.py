@@ -47,7 +47,8 @@ class Dialect:
     no_room_words: tuple[str, ...] = ()
 
 
-# Ollama answers 400 for a text that is too long and for a crashed runner. So the message decides.
+# Ollama answers 400 for a text that is too long and for a crashed runner, and 0.12 answers 500 for both. So the message
+# decides.
 OLLAMA: Final = Dialect(
     api="Ollama",
     input_words=("input content cannot be empty", "invalid input"),
@@ -61,10 +62,11 @@ OLLAMA: Final = Dialect(
         "longer than the context length",
         "maximum context length",
     ),
-    input_statuses=frozenset({400}),
+    input_statuses=frozenset({400, 500}),
     no_model_remedy="Run 'ollama pull {model}' there, or ingest with *Pull* (`--pull`).",
     forbidden_remedy="Check its token; or Ollama is bound to loopback and refuses a foreign Host header: "
     "set OLLAMA_HOST=0.0.0.0 there.",
+    wrong_model_words=("not support embedding",),
 )
 
 # Ollama used for chat: the messages about missing or unsuitable models differ.
@@ -96,6 +98,9 @@ OPENAI: Final = Dialect(
         "exceeds the context",
         "reduce the length of the input",
         "input is too long",
+        "maximum input length",
+        "maximum number of tokens",
+        "maximum allowed token",
         "too big compared to kv size",
     ),
     # llama-server answers 500 for a text that exceeds its batch, TEI 413, FastAPI servers 422.
