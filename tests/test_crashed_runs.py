@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -215,3 +216,25 @@ def test_a_server_that_stays_away_is_named(
     waits()
     assert "done and stored" in seen["error"].state
     assert seen["watch"].missed >= 3
+
+
+@pytest.mark.slow
+def test_an_environment_that_became_wrong_does_not_end_the_watch(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run keeps the settings with which it began."""
+    monkeypatch.setattr(server_watch, "CHECK_INTERVAL_S", 0.01)
+    ended: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+
+    @flow
+    def watched() -> None:
+        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+            monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "NONSENSE")
+            watch = server_watch.ServerWatch()
+            until(lambda: watch.missed or ended)
+            watch.close()
+        server_watch.wait_for_server()
+
+    watched()
+    assert not ended

@@ -20,15 +20,12 @@ from typing import IO, Final
 
 import httpx
 from filelock import Timeout
-from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_URL,
-    PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     get_current_settings,
-    temporary_settings,
 )
 
 from prefect_ollama.blocks.errors import ServerUnavailable
@@ -41,6 +38,7 @@ from prefect_ollama.flows.base._server_errors import (
     is_passing,
     locked,
 )
+from prefect_ollama.tasks.prefect_state import quick_client
 
 # Seconds for a server to start. The first start creates the database, which takes a minute on a slow machine.
 START_TIMEOUT_S: Final = 120
@@ -84,10 +82,7 @@ def ensure_server() -> None:
 
 
 def _check_named() -> None:
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True, httpx_settings={"timeout": httpx.Timeout(ANSWER_TIMEOUT_S)}) as client,
-    ):
+    with quick_client(ANSWER_TIMEOUT_S) as client:
         for left in reversed(range(MAX_STARTS)):
             error = client.api_healthcheck()
             if not isinstance(error, httpx.TransportError):

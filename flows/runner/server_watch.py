@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import Final, Self
+from typing import Final
 
-import httpx
 from prefect.client.base import ServerType
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.client.orchestration import SyncPrefectClient
 
 from prefect_ollama.blocks.errors import ServerLost
 from prefect_ollama.blocks.periodic import PeriodicThread
-from prefect_ollama.tasks.prefect_state import run_logger
+from prefect_ollama.tasks.prefect_state import quick_client, run_logger
 
 # Seconds that a finished run waits for a server that does not answer.
 SERVER_TIMEOUT_S: Final = 600.0
@@ -99,10 +97,6 @@ class _HealthCheck(ExitStack):
 
     _client: SyncPrefectClient | None = None
 
-    def __enter__(self) -> Self:
-        self.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
-        return self
-
     @property
     def temporary(self) -> bool:
         """Whether the server is a temporary one."""
@@ -112,9 +106,7 @@ class _HealthCheck(ExitStack):
         """Return the error of the server; None if it is healthy."""
         try:
             if self._client is None:
-                timeout = httpx.Timeout(ANSWER_TIMEOUT_S)
-                client = get_client(sync_client=True, httpx_settings={"timeout": timeout})
-                self._client = self.enter_context(client)
+                self._client = self.enter_context(quick_client(ANSWER_TIMEOUT_S))
             return self._client.api_healthcheck()
         # Settings that became wrong, such as a lost file of certificates, are an outage too: they can be corrected.
         except Exception as error:

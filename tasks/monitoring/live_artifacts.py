@@ -16,10 +16,9 @@ from uuid import UUID
 
 import distributed
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_ollama.blocks.errors import NodeUnreachable
 from prefect_ollama.blocks.nodes import NodeStatus, VerifiedCluster
@@ -35,7 +34,7 @@ from prefect_ollama.tasks.monitoring.stats_topic import subscribed
 from prefect_ollama.tasks.monitoring.timeline import Timeline
 from prefect_ollama.tasks.monitoring.wording import log_line, nodes_section, progress_text
 from prefect_ollama.tasks.planning import Plan
-from prefect_ollama.tasks.prefect_state import run_logger
+from prefect_ollama.tasks.prefect_state import quick_client, run_logger
 from prefect_ollama.tasks.reporting import section_markdown
 
 # Seconds between two looks at the nodes, two updates on the server, and two log lines.
@@ -125,12 +124,8 @@ class RunWatch:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
-        # A retry would come later than the next update.
-        with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            # A client of its own, because the flow's client waits long and tries again.
-            get_client(httpx_settings={"timeout": SERVER_TIMEOUT_S}, sync_client=True) as client,
-        ):
+        # Not the flow's client, which waits long and tries again: a retry would come later than the next update.
+        with quick_client(SERVER_TIMEOUT_S) as client:
             self._artifacts = _Artifacts(client)
             # Created here and not in `__init__`, because this asks the server, which must not delay the run.
             settle_nodes(list(self._proven.verifications), self._left_out, client=client)
