@@ -318,3 +318,14 @@ def test_a_temporary_server_ends_with_its_process(home: Path, how: str) -> None:
         asyncio.run(gone())
     finally:
         os.close(watched)
+
+
+def test_flows_are_imported_without_prefects_server() -> None:
+    """Its import takes as long as that of all flows, and runs with a named server need none."""
+    code = (
+        "import sys, prefect_ollama.flows; print([name for name in sys.modules if 'prefect.server' in name])"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True
+    )
+    assert said.stdout.strip() == "[]"

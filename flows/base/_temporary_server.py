@@ -16,12 +16,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import httpx
 from filelock import Timeout
 from prefect.context import FlowRunContext
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
@@ -39,6 +38,9 @@ from prefect_ollama.flows.base._server_errors import (
     locked,
 )
 from prefect_ollama.tasks.prefect_state import quick_client
+
+if TYPE_CHECKING:
+    from prefect.server.api.server import SubprocessASGIServer
 
 # Seconds for a server to start. The first start creates the database, which takes a minute on a slow machine.
 START_TIMEOUT_S: Final = 120
@@ -93,6 +95,9 @@ def _check_named() -> None:
 
 
 def _start_temporary() -> None:
+    # Prefect's server takes half of the time in which the flows are imported, and runs with a named server need none.
+    from prefect.server.api.server import SubprocessASGIServer
+
     server = SubprocessASGIServer()
     if server.running and server.server_process is not None and server.server_process.poll() is None:
         return
