@@ -28,7 +28,14 @@ MOST_NODES = 12
 BAR = 24
 
 # Colours only add to the word beside them, for terminals and readers without colours.
-_STYLES = {"works": "green", "idle": "dim", "rests": "yellow", "down": "red", "unknown": "dim"}
+_STYLES = {
+    "works": "green",
+    "idle": "dim",
+    "rests": "yellow",
+    "down": "red",
+    "left out": "red",
+    "unknown": "dim",
+}
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.flows import IngestReport, ingest_pdfs
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.monitoring import Snapshot, live_artifacts, observed_by
+from prefect_ollama.tasks.monitoring import Snapshot, live_artifacts, observed_by, state
 from tests import feed
 from tests.api_proxy import api_proxy
 from tests.flow_samples import write_folder
@@ -215,6 +215,19 @@ def test_a_server_that_hangs_fails_nothing_and_holds_nobody_up(
         assert proxy.calls_of("PATCH /api/artifacts/")
     assert report.ok
     assert left_behind() == []
+
+
+def test_a_node_with_another_model_is_left_out_and_not_down(
+    ingest: Ingest, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Snapshot] = []
+    with nodes({}, {}, {"weights": "b"}) as made, observed_by(seen.append):
+        report = ingest(made, 2)
+    name = made[2].url.removeprefix("http://")
+    states = {state(node, run) for run in seen for node in run.nodes if node.name == name}
+    assert states == {"left out"}
+    (down,) = feed.of_run(report.run_id, 1, prefix="prefect-ollama.node.")
+    assert "another model" in down.payload["reason"]
 
 
 @pytest.mark.slow  # a node counts as down after two seconds, and as back after five

@@ -349,6 +349,9 @@ def test_a_run_in_words() -> None:
         "errors unknown, last error: none",
     )
     assert nodes_section(replace(run, down=frozenset()), {}).items[2].text.startswith("rests")
+    live.take(message("one", 2.0, replace(gone, refused=True)))
+    for down in (frozenset({"gone"}), frozenset()):
+        assert nodes_section(snapshot(*live.nodes(), down=down), {}).items[2].text.startswith("left out")
 
 
 def test_the_picture_of_a_run_shows_every_node_and_its_trouble() -> None:

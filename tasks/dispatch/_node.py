@@ -255,4 +255,5 @@ class Node:
             last_error=str(self.breaker.last or ""),
             gone_since=self.breaker.gone_since,
             silent=self.breaker.only_silent,
+            refused=not self.works and isinstance(self.breaker.last, NodeRefused),
         )

@@ -28,6 +28,7 @@ class NodeStats:
         kinds: Number of errors by `NodeError.kind`.
         gone_since: When its breaker opened, by `time.time()`; None while it is closed.
         silent: Whether only its silence keeps it from work; it may be a pause.
+        refused: Whether it answers, and is kept from work because its model is missing or another one.
     """
 
     name: str
@@ -45,6 +46,7 @@ class NodeStats:
     kinds: dict[str, int] = field(default_factory=dict)
     gone_since: float | None = None
     silent: bool = False
+    refused: bool = False
 
     def __add__(self, later: NodeStats) -> NodeStats:
         """Return the statistics of two processes as one: sums, and the state and the last error of the later one."""

@@ -20,7 +20,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run
 
-from prefect_ollama.blocks.errors import NodeUnreachable
+from prefect_ollama.blocks.errors import NodeRefused, NodeUnreachable
 from prefect_ollama.blocks.nodes import NodeStatus, VerifiedCluster
 from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.blocks.printable import escape_markdown
@@ -145,7 +145,13 @@ class RunWatch:
             self._publish_at = time.monotonic() + PUBLISH_INTERVAL_S
 
     def _look(self, now: float, *, ended: bool) -> Snapshot:
-        nodes = self.live.nodes()
+        nodes = tuple(
+            # Until the first message about it the reason at the start holds.
+            replace(node, refused=True)
+            if node.activity == "unknown" and isinstance(self._proven.left_out.get(node.name), NodeRefused)
+            else node
+            for node in self.live.nodes()
+        )
         if ended:  # no task waits for requests that were still in flight when it ended
             nodes = tuple(replace(node, in_flight=0) for node in nodes)
         for node in nodes:
@@ -153,7 +159,7 @@ class RunWatch:
                 fails = node.activity == "fails"
                 change = self._outages.see(node.name, fails=fails, now=now, silent=node.silent, ended=ended)
                 if change == "down":
-                    run_logger().warning("Down: %s", node.last_error)
+                    run_logger().warning("%s: %s", "Left out" if node.refused else "Down", node.last_error)
                     emit("node.down", node.name, reason=node.last_error)
                 elif change == "back":
                     run_logger().info("Node %r is back", node.name)

@@ -137,6 +137,7 @@ class LiveNodes:
             # Processes may keep it busy at the same time.
             "busy_seconds": min(whole.busy_seconds, now - self._start),
             "silent": state != "closed" and all(node.silent for node in present),
+            "refused": state != "closed" and all(node.refused for node in present),
             "share": tally.texts / total,
             "now": tally.rate(now, min(max(RATE_WINDOW_S, 2 * whole.p50), MAX_RATE_WINDOW_S)),
         }

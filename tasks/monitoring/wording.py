@@ -105,7 +105,7 @@ def _nodes_to_name(run: Snapshot, most: int) -> tuple[list[NodeNow], int]:
 
 
 # States that come first in a line, because the line has room for a few nodes only.
-_TROUBLE = ("down", "rests")
+_TROUBLE = ("down", "left out", "rests")
 
 
 def _briefly(node: NodeNow, run: Snapshot) -> str:
@@ -119,7 +119,9 @@ def _state_first(node: NodeNow, run: Snapshot) -> str:
 
 
 def state(node: NodeNow, run: Snapshot) -> str:
-    """Return the state of a node, in one word."""
+    """Return the state of a node, for people."""
+    if node.refused:
+        return "left out"
     if node.name in run.down:
         return "down"
     return "rests" if node.activity == "fails" else node.activity
