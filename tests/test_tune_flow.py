@@ -6,19 +6,21 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import orjson
 import pytest
 
 from prefect_ollama import render
 from prefect_ollama.blocks import OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.nodes import ClusterSpec, Fingerprint, ModelSpec, NodeSpec, VerifiedCluster
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.saved_nodes import save_limits
-from prefect_ollama.flows import NodeTuning, tune_nodes
+from prefect_ollama.flows import NodeTuning, tune, tune_nodes
 from prefect_ollama.tasks.reporting import tuning_markdown, tuning_sections
 from prefect_ollama.tasks.reporting.tuning_report import BAR
-from prefect_ollama.tasks.tuning import Point
+from prefect_ollama.tasks.tuning import Point, Tuning
 from tests.flow_samples import latest_artifact
 from tests.nodes import Node, nodes
 from tests.test_commands import shown
@@ -132,6 +134,41 @@ def test_values_that_were_not_explored_are_not_saved(name: str) -> None:
     assert "9 requests at once and 77 texts in a request stay" in row.note
     after = OllamaNode.load(name)
     assert (after.max_in_flight, after.max_request_texts) == (9, 77)
+
+
+@pytest.mark.slow
+def test_one_reason_is_given_for_what_is_not_saved() -> None:
+    with nodes({"texts_per_second": 3}) as (slow,):
+        (row,) = tune_nodes([slow.url], seconds=1, tokens=50)
+    assert "The time of 1 s was too short" in row.note
+    assert "saved" not in row.note
+
+
+@pytest.mark.parametrize("explored", [False, True], ids=["size alone", "both"])
+def test_a_block_that_could_not_be_saved_is_the_only_reason(
+    explored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (point,) = (Point(2, 8, 100.0, 0.1, 0.1, 1.0),)
+    tuning = Tuning((point,), point, in_flight_explored=explored)
+    monkeypatch.setattr(tune, "tune_node", lambda *_, **__: tuning)
+    monkeypatch.setattr(tune, "save_tuning", lambda *_, **__: "It has no block, so nothing was saved.")
+    reference = Fingerprint.measured(["a"], np.ones((1, 1), np.float32))
+    node = NodeSpec.at("http://a")
+    cluster = VerifiedCluster(ClusterSpec((node,), ModelSpec("m")), reference, {})
+    row = tune._tune_one(node, cluster, 200, 2, 5, True)
+    assert row.note.endswith("It has no block, so nothing was saved.")
+    assert row.note.count("saved") == 1
+    assert ("requests at once" in row.note) != explored
+
+
+@pytest.mark.slow
+def test_a_node_with_another_digest_and_equal_vectors_is_measured(pair: list[Node]) -> None:
+    pair[1].control(digest="f" * 64)
+    try:
+        rows = tune_nodes([each.url for each in pair], seconds=1)
+    finally:
+        pair[1].heal()
+    assert [row.ok for row in rows] == [True, True]
 
 
 ROWS = [
