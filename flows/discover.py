@@ -59,7 +59,7 @@ def discover_nodes(
         float, shown("Connect timeout (s)", "Seconds that an address has to take a connection.", gt=0, le=60)
     ] = 1.0,
 ) -> list[NodeStatus]:
-    """Look for Ollama servers in networks, and make blocks of them if you like.
+    """Look for Ollama servers and embedded nodes in networks, and make blocks of them if you like.
 
     Each address gets one attempt to connect. If it succeeds, the server is asked for Ollama's version and models.
 

@@ -23,7 +23,7 @@ from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, r
 def scan_networks(
     addresses: Opaque[list[str]], ports: Sequence[int], *, timeout: float
 ) -> tuple[NodeStatus, ...]:
-    """Find the Ollama servers at these addresses, each with the name of its block or a free name.
+    """Find the Ollama servers and embedded nodes at these addresses, each with the name of its block or a free name.
 
     Args:
         ports: Ports to ask at each.
@@ -49,10 +49,10 @@ def scan_networks(
         taken.add(name)
         nodes.append(replace(check, name=name, block=known or ""))
     # An address may have a server at each of several ports.
-    servers, asked = (
-        quantity(len(nodes), "Ollama server"),
-        quantity(len(addresses.content), "address", "addresses"),
-    )
+    embedded = sum(node.kind == "embedded node" for node in nodes)
+    servers = quantity(len(nodes) - embedded, "Ollama server")
+    servers += f" and {quantity(embedded, 'embedded node')}" if embedded else ""
+    asked = quantity(len(addresses.content), "address", "addresses")
     run_logger().info("Found %s at %s", servers, asked)
     return tuple(nodes)
 

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 import pytest
 from prefect.exceptions import ParameterTypeError
 
+import prefect_ollama
 from prefect_ollama import render
 from prefect_ollama.blocks import OllamaNode
+from prefect_ollama.blocks.embedded._app import VERSION
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes.discovery import addresses_of, block_name, discover, host_name
 from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
@@ -180,6 +182,21 @@ class TestFlow:
         assert [node.name for node in discover_nodes([LOOPBACK], ports, save=True)] == [known, again[1].name]
         OllamaNode.delete(again[1].name)
         OllamaNode.delete(known)
+
+    def test_an_embedded_node_is_named_as_such(
+        self, pair: list[Node], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pair[1].control(version=VERSION)
+        try:
+            found = discover_nodes(LOOPBACK, [node.port for node in pair])
+        finally:
+            pair[1].heal()
+        assert "Found 1 Ollama server and 1 embedded node at " in caplog.text
+        assert [node.kind for node in found] == ["Ollama", "embedded node"]
+        text = shown(render.found(found))
+        assert "Ollama 0.33.0" in text
+        assert f"embedded node {prefect_ollama.__version__}" in text
+        assert "0.0.0+" not in text
 
     @pytest.mark.slow
     def test_a_name_that_is_taken_is_left_alone(

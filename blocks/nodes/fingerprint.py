@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SERVERS: Final = frozenset({"llama.cpp", "vLLM", "TEI"})
 
 # The embedded node's version, before that of this package (`blocks/embedded/_app.py`).
-_EMBEDDED: Final = "0.0.0+prefect-ollama."
+EMBEDDED: Final = "0.0.0+prefect-ollama."
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +162,8 @@ def server_of(version: str) -> str:
 
     The embedded node answers as Ollama does, with a version that names this package.
     """
-    if version.startswith(_EMBEDDED):
-        return f"embedded node {version.removeprefix(_EMBEDDED)}"
+    if version.startswith(EMBEDDED):
+        return f"embedded node {version.removeprefix(EMBEDDED)}"
     return version if not version or " " in version or version in SERVERS else f"Ollama {version}"
 
 

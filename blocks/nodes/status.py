@@ -10,6 +10,7 @@ from prefect_ollama.blocks.nodes.apis import Api, api_title
 from prefect_ollama.blocks.nodes.canaries import SHORT
 from prefect_ollama.blocks.nodes.comparison import unlike_scripts
 from prefect_ollama.blocks.nodes.endpoint import LoadedModel, find_model
+from prefect_ollama.blocks.nodes.fingerprint import EMBEDDED
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification
 
@@ -99,8 +100,13 @@ class NodeStatus:
 
     @property
     def kind(self) -> str:
-        """Its API, for people."""
-        return api_title(self.api)
+        """Its API or, because that is Ollama's too, `embedded node`; for people."""
+        return "embedded node" if self.version.startswith(EMBEDDED) else api_title(self.api)
+
+    @property
+    def own_version(self) -> str:
+        """The version of its server, without the mark of an embedded node."""
+        return self.version.removeprefix(EMBEDDED)
 
     @property
     def state(self) -> str:

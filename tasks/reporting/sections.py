@@ -218,7 +218,7 @@ def status_section(rows: Sequence[NodeStatus]) -> Section:
     items = []
     for row in rows:
         rate = f", {row.texts_per_second:.1f} texts/s" if row.texts_per_second else ""
-        cells = (row.state, row.in_memory, row.kind, row.version, row.digest[:12], row.loaded_until)
+        cells = (row.state, row.in_memory, row.kind, row.own_version, row.digest[:12], row.loaded_until)
         # The row has the node's name already.
         below = [row.note.removeprefix(f"Node {row.name!r}: ")] if row.note else []
         chats = []
@@ -243,7 +243,7 @@ def found_section(rows: Sequence[NodeStatus]) -> Section:
     """Return the status of servers that were found."""
     items = []
     for row in rows:
-        below = [f"version: {row.version}", f"models: {', '.join(row.models) or 'none'}"]
+        below = [f"{row.kind} {row.own_version}", f"models: {', '.join(row.models) or 'none'}"]
         if row.latency is not None:
             below.append(f"answers in {1000 * row.latency:.0f} ms")
         text = f"block {row.name}" if row.saved else f"({row.name}), not saved yet"
