@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -92,6 +93,8 @@ def from_response(
     # 424 is TEI's, for a model that does not embed.
     if wrong_model or status in (404, 405, 424, 501) or "invalid model name" in words:
         remedy = dialect.wrong_model_remedy if wrong_model else CHECK_ADDRESS
+        if status == 404 and dialect is OLLAMA:
+            remedy += " The URL of a server of the OpenAI API ends in /v1."
         return refused(
             f"cannot {dialect.use} with {repr(model) if model else 'its model'} ({shown}).",
             remedy=remedy.format(kind=dialect.model_kind),
@@ -143,7 +146,7 @@ def _from_proxy(node: str, status: int, proxy: Proxy) -> NodeError:
 
 def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None) -> NodeError:
     """Return the error for a request without a complete answer; nothing that the node sent is quoted."""
-    remedy = "Check that it runs and can be reached from here."
+    remedy = _connect_remedy(error)
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return NodeRefused("has a URL that cannot be used.", node=node, remedy="Correct the node's URL.")
     if proxy is not None:
@@ -175,10 +178,30 @@ def from_exception(node: str, error: Exception, *, proxy: Proxy | None = None) -
     return NodeUnreachable(f"{what}.", node=node, remedy=remedy)
 
 
-def _words_of_system(error: BaseException) -> str:
-    """Return the message of the operating system or of OpenSSL, or the type of the error; no bytes of the node."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _connect_remedy(error: BaseException) -> str:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                "If a private authority signed its certificate, set *CA bundle* in the node's block. The host in the "
+                "URL must be one that the certificate names."
+            )
+        if isinstance(cause, ssl.SSLError):
+            return "If its server does not speak TLS at this port, write http:// in place of https://."
+        if isinstance(cause, socket.gaierror):
+            return "Check the host name in its URL."
+    return "Check that it runs and can be reached from here."
+
+
+def _words_of_system(error: BaseException) -> str:
+    """Return the message of the operating system or of OpenSSL, or the type of the error; no bytes of the node."""
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"CERTIFICATE_VERIFY_FAILED: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
@@ -187,7 +210,6 @@ def _words_of_system(error: BaseException) -> str:
             return cause.strerror or "no such host"
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)  # asyncio puts words of its own into `strerror`
-        cause = cause.__cause__ or cause.__context__
     return {"ReadError": "connection reset"}.get(type(error).__name__, type(error).__name__)
 
 
