@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC
 from copy import deepcopy
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from prefect_ollama.blocks.errors import ConfigurationError
@@ -61,6 +63,24 @@ class StoredBlock(Block, ABC):
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True, json_schema_extra=_form)
 
     _as_saved: dict[str, Any] | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_fields(cls, values: Any) -> Any:
+        # Prefect's base class keeps any further value, so a misspelled field would have no effect.
+        for name in cls._unknown(values) if isinstance(values, dict) else ():
+            near = get_close_matches(name, cls.model_fields, 1)
+            hint = (
+                f"the nearest one is {near[0]!r}" if near else f"its fields are {', '.join(cls.model_fields)}"
+            )
+            raise ValueError(f"there is no field {name!r}; {hint}")
+        return values
+
+    @classmethod
+    def _unknown(cls, values: dict[str, Any]) -> list[str]:
+        """Return the names that are neither fields nor Prefect's own."""
+        own = ("block_type_slug", "_")
+        return [name for name in values if name not in cls.model_fields and not name.startswith(own)]
 
     @property
     def name(self) -> str:
@@ -107,22 +127,6 @@ class StoredBlock(Block, ABC):
             if isinstance(value, SecretDict) and not value.get_secret_value():
                 data.pop(name, None)
         return data
-
-    @classmethod
-    def made(cls, **values: Any) -> Self:
-        """Return a block that is not saved.
-
-        Raises:
-            ConfigurationError: A value is invalid; the text names it.
-        """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"This {cls.get_block_type_name()} cannot work: {field_errors(error)}.",
-                state="Nothing was started.",
-                remedy="Correct this value.",
-            ) from None
 
     @classmethod
     def load_saved(cls, named: str | UUID, *, hint: str = "") -> Self:
@@ -186,8 +190,13 @@ class StoredBlock(Block, ABC):
         kind = block_document.block_type
         if kind is not None and kind.slug != cls.get_block_type_slug():
             raise ValueError(f"Unable to find a block of the type {cls.get_block_type_slug()!r}.")
+        # An earlier or later version may have saved fields that this one lacks.
+        unknown = cls._unknown(block_document.data)
+        data = {name: value for name, value in block_document.data.items() if name not in unknown}
         try:
-            return super()._load_from_block_document(block_document, validate=validate)
+            return super()._load_from_block_document(
+                block_document.model_copy(update={"data": data}), validate=validate
+            )
         except RuntimeError as error:
             if not isinstance(error.__cause__, ValidationError):
                 raise

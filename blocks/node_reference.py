@@ -47,9 +47,7 @@ def _entry(value: Any) -> Any:
     if looks_like_address(text):
         return node_url(text)
     if not BLOCK_NAME.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is neither a block's name (a-z, 0-9 and '-') nor a URL (http://host:11434)"
-        )
+        raise ValueError("it is neither a block's name (a-z, 0-9 and '-') nor a URL (http://host:11434)")
     return text
 
 

@@ -31,6 +31,8 @@ from prefect_ollama.blocks.setting_files import prefect_home
 from prefect_ollama.blocks.user_path import absolute_place, is_file_url
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from prefect_ollama.blocks.cache import CacheSpec
     from prefect_ollama.blocks.cluster import Nodes, OllamaCluster
     from prefect_ollama.blocks.table import LanceTable
@@ -99,7 +101,8 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
             state="Nothing was started.",
             remedy="Name a node, or leave the list out to use the Ollama of this host.",
         )
-    made = OllamaCluster.made(nodes=entries, model=DEFAULT_MODEL if model is None else model)
+    option = "cluster" if isinstance(cluster, str) else "node"
+    made = _cluster(nodes=entries, model=DEFAULT_MODEL if model is None else model, option=option)
     return ResolvedCluster(made.to_spec(), True)
 
 
@@ -164,10 +167,15 @@ def resolve_table(table: LanceTable | str | Path | None = None) -> StoreSpec:
     uri, name = place_and_name(text)
     if "://" not in uri or is_file_url(uri):
         return StoreSpec(uri, name)
+    from pydantic import ValidationError
+
     from prefect_ollama.blocks.table import LanceTable
 
-    # The block checks the URL of an object store.
-    return LanceTable.made(uri=uri, table=name).to_spec()
+    try:
+        # The block checks the URL of an object store.
+        return LanceTable(uri=uri, table=name).to_spec()
+    except ValidationError as error:
+        raise _cannot_use("table", text, error) from None
 
 
 def default_cache() -> CacheSpec:
@@ -213,7 +221,31 @@ def is_place(text: str) -> bool:
 
 
 def _with_model(cluster: OllamaCluster, model: str | None) -> OllamaCluster:
-    if model is None:
-        return cluster
     values = {name: getattr(cluster, name) for name in type(cluster).model_fields}
-    return cluster.made(**{**values, "model": model})
+    return cluster if model is None else _cluster(**{**values, "model": model})
+
+
+def _cluster(*, option: str = "node", **values: Any) -> OllamaCluster:
+    from pydantic import ValidationError
+
+    from prefect_ollama.blocks.cluster import OllamaCluster
+
+    try:
+        return OllamaCluster(**values)
+    except ValidationError as error:
+        name, *place = error.errors(include_input=False, include_context=False)[0]["loc"]
+        if name == "nodes" and place:
+            raise _cannot_use("node", values["nodes"][int(place[0])], error, option) from None
+        raise _cannot_use("model", values["model"], error) from None
+
+
+def _cannot_use(what: str, value: object, error: ValidationError, option: str = "") -> ConfigurationError:
+    """Return the error of a value that a user gave, who knows its option and not the field of a block."""
+    # Without a password before `@`, or a key after `?`.
+    shown = re.sub(r".*@|[?#].*", "…", value) if isinstance(value, str) else value
+    reason = error.errors(include_input=False, include_context=False)[0]["msg"].removeprefix("Value error, ")
+    return ConfigurationError(
+        f"The {what} {shown!r} cannot be used: {reason}.",
+        state="Nothing was started.",
+        remedy=f"Correct it (`--{option or what}`).",
+    )

@@ -44,7 +44,7 @@ def save_node(name: str, url: str) -> bool:
         ConfigurationError: The Prefect server cannot be reached.
     """
     try:
-        OllamaNode.made(url=url).save(name, _sync=True)  # type: ignore[call-arg]
+        OllamaNode(url=url).save(name, _sync=True)  # type: ignore[call-arg]
     except ValueError as error:
         # Prefect has no type for this error.
         if "already in use" not in str(error):

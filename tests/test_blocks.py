@@ -23,7 +23,8 @@ from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import ValidationError
 
 import prefect_ollama.blocks
-from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode, types
+from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode, OpenAICompatibleNode, types
+from prefect_ollama.blocks.base import field_errors
 from prefect_ollama.blocks.cache import CacheSpec
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
@@ -32,6 +33,7 @@ from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 from prefect_ollama.options import TableOptions
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, embedded, sentences
+from tests.test_discover import Listener
 
 MODEL = "nomic-embed-text"
 SECRET = "s3cret-" + "x" * 20
@@ -238,12 +240,30 @@ def test_an_unreachable_node_is_a_result(nowhere: str) -> None:
     assert "Check that it runs" in found.error
 
 
+def test_a_url_that_cannot_be_right_is_put_down_to_it(node: Node) -> None:
+    """Not to a node that is down."""
+    for url, words in (
+        ("http://no-such-host.invalid", "Check the host name in its URL."),
+        (node.url + "/there", "The URL of a server of the OpenAI API ends in /v1."),
+    ):
+        found = OllamaCluster(nodes=[url]).check().nodes[0].error
+        assert words in found
+        assert "Check that it runs" not in found
+    plain = Listener("127.0.0.1", answer=b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    try:
+        found = OllamaNode(url=f"https://127.0.0.1:{plain.port}", connect_timeout=60).check().error
+    finally:
+        plain.close()
+    assert "write http:// in place of https://" in found
+
+
 def test_a_private_authority(tls_node: Node, tmp_path: Path) -> None:
     url = tls_node.url
     assert OllamaNode(url=url, ca_bundle=tls_node.ca_file).check().ok
     unknown = OllamaNode(url=url).check()
     assert not unknown.ok
     assert "certificate" in unknown.error.lower()
+    assert "set *CA bundle* in the node's block" in unknown.error
     missing = OllamaNode(url=url, ca_bundle=str(tmp_path / "none.pem")).check()
     assert not missing.ok
     assert "none.pem" in missing.error
@@ -284,10 +304,10 @@ def test_an_unchecked_certificate_is_warned_of_at_use(
     ],
 )
 def test_a_wrong_cluster_is_refused_at_its_field(values: dict[str, object], field: str, words: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        OllamaCluster.made(**{"nodes": ["gpu"], **values})
-    assert f"field {field!r}" in str(caught.value)
-    assert words in str(caught.value)
+    with pytest.raises(ValidationError) as caught:
+        OllamaCluster(**{"nodes": ["gpu"], **values})
+    assert f"field {field!r}" in field_errors(caught.value)
+    assert words in field_errors(caught.value)
     assert SECRET not in str(caught.value)
 
 
@@ -467,6 +487,67 @@ def test_nodes_come_from_what_was_named(monkeypatch: pytest.MonkeyPatch) -> None
         resolve_cluster([])
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("localhost:port", "The node 'localhost:port' cannot be used: the port 'port' is no number"),
+        ("GPU box", "The node 'GPU box' cannot be used: it is neither"),
+        (f"http://me:{SECRET}@b", "The node '…b' cannot be used: the address must hold no user name"),
+        (f"b:1/?key={SECRET}", "The node 'b:1/…' cannot be used: the address must have no '?'"),
+    ],
+)
+def test_a_wrong_value_is_named_as_it_was_given(given: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_cluster(["http://a", given])
+    assert words in str(caught.value)
+    assert "Correct it (`--node`)." in str(caught.value)
+    for hidden in ("Ollama Cluster", "field '", SECRET):
+        assert hidden not in str(caught.value)
+
+
+def test_a_wrong_model_cluster_or_table_is_named_as_it_was_given(tmp_path: Path) -> None:
+    for wrong, words in (
+        (lambda: resolve_cluster("http://a:port"), r"'http://a:port' .* \(`--cluster`\)"),
+        (
+            lambda: resolve_cluster(OllamaCluster(nodes=["http://a"]), model="a b"),
+            "The model 'a b' .* one word",
+        ),
+        (lambda: resolve_cluster(["http://a"], model="a b"), r"one word.* \(`--model`\)"),
+        (lambda: resolve_table("ftp://a/b"), r"The table 'ftp://a/b' .* s3://.* \(`--table`\)"),
+        (lambda: resolve_table(f"s3://key:{SECRET}@bucket/x"), "The table '…bucket/x' .* no credentials"),
+    ):
+        with pytest.raises(ConfigurationError, match=words) as caught:
+            wrong()
+        assert SECRET not in str(caught.value)
+
+
+# Fields
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        (
+            OllamaNode,
+            {"url": "http://a", "max_inflight": 3},
+            "'max_inflight'; the nearest one is 'max_in_flight'",
+        ),
+        (
+            OpenAICompatibleNode,
+            {"url": "http://a/v1", "apikey": SECRET},
+            "'apikey'; the nearest one is 'api_key'",
+        ),
+        (OllamaCluster, {"nodes": ["a"], "num_context": 512}, "'num_context'; the nearest one is 'num_ctx'"),
+        (LanceTable, {"uri": "/data", "zzz": 1}, "'zzz'; its fields are uri, table, storage_options"),
+    ],
+)
+def test_an_unknown_field_is_refused(kind: type[Block], values: dict[str, Any], words: str) -> None:
+    for make in (lambda: kind(**values), lambda: kind.model_validate(values)):
+        with pytest.raises(ValidationError, match=words) as caught:
+            make()
+        assert SECRET not in str(caught.value)
+
+
 def test_a_table_comes_from_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     home = Path(os.environ["PREFECT_HOME"])
@@ -556,8 +637,8 @@ def test_a_path_with_a_percent_sign_is_no_url(tmp_path: Path) -> None:
 def test_a_place_of_another_host_is_refused(uri: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         StoreSpec(uri)
-    with pytest.raises(ConfigurationError, match=words):
-        LanceTable.made(uri=uri)
+    with pytest.raises(ValidationError, match=words):
+        LanceTable(uri=uri)
 
 
 # LanceTable
@@ -579,10 +660,10 @@ def test_a_place_of_another_host_is_refused(uri: str, words: str) -> None:
     ],
 )
 def test_a_wrong_table_is_refused_at_its_field(values: dict[str, object], field: str, words: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        LanceTable.made(**{"uri": "/data", **values})
-    assert f"field {field!r}" in str(caught.value)
-    assert words in str(caught.value)
+    with pytest.raises(ValidationError) as caught:
+        LanceTable(**{"uri": "/data", **values})
+    assert f"field {field!r}" in field_errors(caught.value)
+    assert words in field_errors(caught.value)
     assert SECRET not in str(caught.value)
 
 

@@ -217,6 +217,17 @@ def test_values_that_only_the_block_can_refuse_are_named_when_it_is_loaded(api: 
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+def test_a_field_that_this_version_lacks_is_left_out_when_a_block_is_loaded(api: Api, name: str) -> None:
+    document = api.create(OllamaNode, name, {"url": "http://gpu:11434", "max_in_flight": 3, "warm_up": True})
+    node = OllamaNode.load(name)
+    assert (node.url, node.max_in_flight) == ("http://gpu:11434", 3)
+    assert not hasattr(node, "warm_up")
+    assert OllamaCluster(nodes=[name]).to_spec().nodes[0].max_in_flight == 3
+    node.save(name, overwrite=True)
+    assert OllamaNode.load(name).max_in_flight == 3
+    assert document == str(node._block_document_id)
+
+
 @pytest.mark.slow
 def test_a_server_that_cannot_be_reached_is_said_to_be(api: Api, tmp_path: Path) -> None:
     code = (
