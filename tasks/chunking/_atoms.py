@@ -127,12 +127,14 @@ def _prose(
     else:
         glue, border = "\n\n", PARAGRAPH
     end = 0
-    for sentence in (block.text,) if heading else sentences(block.text):
+    for sentence in (block.text,) if heading or block.kind == "code" else sentences(block.text):
         for part, tokens in short_enough(sentence, longest - section.tokens, count_tokens):
             start, end = end, end + len(part)
             text = part.strip()
             if text:
                 regions = (_lines(number, block, start, start + len(part.rstrip())),)
+                # Before a line of code are the spaces that set it in.
+                glue += part[: len(part) - len(part.lstrip())]
                 yield Atom(text, glue, tokens, border, regions, *section, is_heading=heading)
                 border = INSIDE
             glue = part[len(part.rstrip()) :] if text else glue + part

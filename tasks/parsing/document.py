@@ -27,9 +27,11 @@ class Block(NamedTuple):
     """A paragraph, a heading, a table, a footnote, a running head or a comment on one page.
 
     Attributes:
-        kind: "paragraph", "heading", "table", "note" (a footnote), "margin" (a running head or foot that stays) or
-            "comment" (a note that a reader has put on the page; it stands after all that the page itself says).
-        text: Its text. Only a table has line breaks; it is Markdown, one row a line, the header first.
+        kind: "paragraph", "heading", "code" (a listing), "table", "note" (a footnote), "margin" (a running head or
+            foot that stays) or "comment" (a note that a reader has put on the page; it stands after all that the
+            page itself says).
+        text: Its text. Code has the line breaks of its page, and a table is Markdown, one row a line, the header
+            first; no other text has line breaks.
         box: Where it stands on its page.
         level: Level of a heading, 1 for the highest; 0 for the others.
         continues: It goes on with the last paragraph or table before it, from the column or the page before; a table
@@ -41,7 +43,7 @@ class Block(NamedTuple):
         title: Title and units of a table, from the lines above it, which are also blocks of their own.
     """
 
-    kind: Literal["paragraph", "heading", "table", "note", "margin", "comment"]
+    kind: Literal["paragraph", "heading", "code", "table", "note", "margin", "comment"]
     text: str
     box: Box
     level: int = 0

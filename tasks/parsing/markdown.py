@@ -51,6 +51,9 @@ def _parts(document: ParsedDocument) -> Iterator[str]:
 def _plain(block: Block) -> str:
     if block.kind == "table":
         return block.text
+    if block.kind == "code":
+        # Four signs, because a listing may show three.
+        return f"````\n{block.text}\n````"
     text = _LINE_START.sub(_escaped, _HTML.sub(r"\\<", block.text))
     if block.kind == "heading":
         return f"{'#' * min(max(block.level, 1), 6)} {text}"

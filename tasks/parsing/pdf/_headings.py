@@ -107,6 +107,7 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
                 or piece.lines > 3
                 or piece.rows
                 or piece.table
+                or piece.code
                 or LEADERS.search(text)
             ):
                 continue

@@ -64,6 +64,7 @@ class Piece:
         rows: For lines that have cells side by side: the cells of every line.
         table: The table that this is, its text then being empty.
         margin: Whether it is a running head or foot, which no paragraph is interrupted by.
+        code: Whether it is a listing, whose lines stay apart.
     """
 
     x0: int
@@ -77,6 +78,7 @@ class Piece:
     rows: list[list[Cell]] | None = None
     table: Table | None = None
     margin: bool = False
+    code: bool = False
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from operator import sub
 from typing import Any, Final
 
 from prefect_ollama.tasks.parsing._runs import runs
-from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Row
+from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, Row
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock
 
 # Type is no larger than this part of the height of its line only where a small raised sign begins it.
@@ -118,10 +118,10 @@ class Lines:
         )
 
 
-def lines_of(blocks: list[TextBlock]) -> dict[int, Lines]:
+def lines_of(blocks: Sequence[TextBlock | Piece]) -> dict[int, Lines]:
     """Look at the lines of the blocks that are not even, by the identity of the block."""
     return {
         id(block): Lines(block.lines, block.texts)
         for block in blocks
-        if not block.even and len(block.lines) > 1 and not block.lines[0][7]
+        if isinstance(block, TextBlock) and not block.even and len(block.lines) > 1 and not block.lines[0][7]
     }

@@ -88,6 +88,7 @@ def _may_go_on(first: Piece, second: Piece, body_size: int) -> bool:
     return (
         second.text[:1].islower()
         and not (first.rows or second.rows or first.table or second.table or first.margin or second.margin)
+        and not (first.code or second.code)
         and second.size <= _LARGER * body_size
         and (first.bold == second.bold or bullet)
         and max(first.size, second.size) <= (_OTHER_SIZE if bullet else 1.02) * min(first.size, second.size)

@@ -24,8 +24,10 @@ _BLOCK: Final = Struct("@i4x4fP32xP")
 _LINE: Final = Struct("@B11x4fP16xP")
 # struct fz_stext_char: flags, baseline, size; and its code, next character.
 _CHAR: Final = Struct("@6xH8xf32xf")
-# The code of a character and the pointer to the next, for the comparison with the binding.
-_LINK: Final = Struct("@i60xP")
+# The code of a character, for the comparison with the binding, its font, next character.
+LINK: Final = Struct("@i52xPP")
+# struct fz_font: name, and flags, of which the lowest says that all its letters have one width.
+FONT: Final = Struct("@4x32s44xI")
 # Flags, origin, left and right upper corner, size, next character.
 GLYPH: Final = Struct("@6xH4x6f16xf8xP")
 _TEXT: Final = 0  # FZ_STEXT_BLOCK_TEXT
@@ -154,7 +156,11 @@ def _as_expected(mupdf: Any, page: Any) -> bool | None:
             at = int(character.this)
             if _CHAR.unpack_from(MEMORY, at) != (character.flags, character.origin.y, character.size):
                 return False
-            if _LINK.unpack_from(MEMORY, at) != (character.c, _address(character.next)):
+            font = character.font
+            if LINK.unpack_from(MEMORY, at) != (character.c, _address(font), _address(character.next)):
+                return False
+            name, flags = FONT.unpack_from(MEMORY, _address(font))
+            if name.split(b"\0")[0] != font.name.encode() or flags & 1 != font.flags.is_mono:
                 return False
             origin, upper_left, upper_right = character.origin, character.quad.ul, character.quad.ur
             places = (each for point in (origin, upper_left, upper_right) for each in (point.x, point.y))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
 from prefect_ollama.tasks.parsing.document import Block, Box, Page
@@ -74,11 +75,11 @@ def build_pages(
 
 
 def _body_size(raw: list[RawPage]) -> int:
-    """Return the size that most of the text is set in."""
+    """Return the size that most of the text is set in. Listings are often smaller, and may be longer than it."""
     sizes: Counter[int] = Counter()
     for page in raw:
         for piece in page.pieces:
-            sizes[piece.size] += len(piece.text)
+            sizes[piece.size] += 0 if piece.code else len(piece.text)
     return max(sizes, key=lambda size: (sizes[size], -size)) if sizes else 0
 
 
@@ -103,7 +104,9 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
                 continue
             box = _box(piece)
             level = levels.get(id(piece))
-            if piece.margin:
+            if piece.code:
+                block = _code_block(piece, text_cleanup)
+            elif piece.margin:
                 block = Block("margin", text, box, 0, False, ends)
             elif level is not None:
                 block = Block("heading", text, box, level)
@@ -168,6 +171,12 @@ def _table_block(piece: Piece, table: Table, text_cleanup: TextCleanup, above: l
     if table.continues:
         return Block("table", markdown, box, 0, True)
     return Block("table", markdown, box, header=header_rows(rows), title=table_title(above, box))
+
+
+def _code_block(piece: Piece, text_cleanup: TextCleanup) -> Block:
+    lines = [text_cleanup.exact(line) for line in piece.text.split("\n")]
+    ends = tuple(accumulate(len(line) + 1 for line in lines[:-1]))
+    return Block("code", "\n".join(lines), _box(piece), ends=ends)
 
 
 def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:

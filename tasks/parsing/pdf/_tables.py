@@ -38,7 +38,9 @@ _FAR: Final = 12
 _AROUND: Final = 15
 
 
-def find_tables(blocks: list[TextBlock], rows: list[Row], height: float) -> Sequence[TextBlock | Piece]:
+def find_tables(
+    blocks: list[TextBlock | Piece], rows: list[Row], height: float
+) -> Sequence[TextBlock | Piece]:
     """Find the tables of a page of this height, in points, where cells stand side by side in `rows`.
 
     Returns:
@@ -86,7 +88,7 @@ def _in_columns(rows: list[Row]) -> bool:
     )
 
 
-def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]]) -> list[Word]:
+def _words(blocks: list[TextBlock | Piece], group: list[Row], taken: set[tuple[int, int]]) -> list[Word]:
     """Return the lines around rows: what may be the header above, and the last lines below, included."""
     size = max(row.size for row in group)
     x0, x1 = min(row.x0 for row in group), max(row.x1 for row in group)
@@ -94,7 +96,7 @@ def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]
     bottom = max(row.y1 for row in group) + _AROUND * size
     found = []
     for i, block in enumerate(blocks):
-        if block.y1 < top or block.y0 > bottom or block.x1 < x0 or block.x0 > x1:
+        if isinstance(block, Piece) or block.y1 < top or block.y0 > bottom or block.x1 < x0 or block.x0 > x1:
             continue
         for k, line in enumerate(block.lines):
             left, high, right, low, baseline, own_size, _, vertical, _ = line
@@ -115,11 +117,11 @@ def _words(blocks: list[TextBlock], group: list[Row], taken: set[tuple[int, int]
 
 
 def _without(
-    blocks: list[TextBlock], taken: set[tuple[int, int]], at: dict[tuple[int, int], Piece]
+    blocks: list[TextBlock | Piece], taken: set[tuple[int, int]], at: dict[tuple[int, int], Piece]
 ) -> Iterator[TextBlock | Piece]:
     touched = {block for block, _ in taken}
     for i, block in enumerate(blocks):
-        if i not in touched:
+        if i not in touched or isinstance(block, Piece):
             yield block
             continue
         start = 0

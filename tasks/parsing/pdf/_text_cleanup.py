@@ -117,6 +117,10 @@ class TextCleanup:
         """Make one line of text of several."""
         return self.lines(text)[0]
 
+    def exact(self, text: str) -> str:
+        """Make one line of code, whose spaces and dots stay."""
+        return self._plain(text) if _has_special(text) else text
+
     def lines(self, text: str) -> tuple[str, tuple[int, ...]]:
         """Make one line of text of several, and say where each of these but the last ends in it."""
         text = text.strip(" ").replace(" \n", "\n")

@@ -19,6 +19,7 @@ from prefect_ollama.tasks.parsing.pdf._copies import without_copies
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage
 from prefect_ollama.tasks.parsing.pdf._letter_spacing import without_letter_spacing
 from prefect_ollama.tasks.parsing.pdf._lines import lines_of
+from prefect_ollama.tasks.parsing.pdf._listings import Listings
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_garbled, is_scan, is_sparse, unknown_words
 from prefect_ollama.tasks.parsing.pdf._paragraphs import of_one_size, read_page
 from prefect_ollama.tasks.parsing.pdf._tables import find_tables
@@ -45,6 +46,7 @@ class Reader:
         self._tables = request["tables"]
         self._kept_back: list[int] = []
         self._kept = False
+        self._listings = Listings()
         self.reading = Reading()
 
     def read(self, document: Any) -> None:
@@ -88,10 +90,10 @@ class Reader:
             with self._pages.text(document, number) as (width, height, blocks, text):
                 # Copies first: they would look like letters that are set apart.
                 blocks, copied = without_copies(blocks, text)
-                blocks = without_letter_spacing(blocks, text)
-                lines = lines_of(blocks)
+                parts = self._listings.apart(without_letter_spacing(blocks, text), len(text))
+                lines = lines_of(parts)
                 rows = [row for each in lines.values() for row in each.rows()]
-                found = find_tables(blocks, rows, height) if self._tables and len(rows) > 1 else blocks
+                found = find_tables(parts, rows, height) if self._tables and len(rows) > 1 else parts
                 page = read_page(number, width, height, found, lines)
                 read_annotations(page, self._pages.page, text)
             page.plain, page.copied = is_plain(text), copied
