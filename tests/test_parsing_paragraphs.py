@@ -40,6 +40,24 @@ def body(y: float, count: int = 4) -> list[Line]:
     return [(72, y + 12 * i, TEXT, 10) for i in range(count)]
 
 
+def test_lines_of_east_asian_paragraphs_are_joined_without_a_space(parser: Parser, tmp_path: Path) -> None:
+    said = [
+        "编译后就会生成文件，每个文件的后缀就是",
+        "图形起始声明的编号，所以编号应保持唯一，因为",
+        "LATEX 不能识别它们。",
+    ]
+    with pymupdf.open() as document:
+        page = document.new_page()
+        for i, each in enumerate(said):
+            # Uneven left edges, as words of other scripts in a line make them, divide blocks.
+            left = 340 - 11 * len(said[i]) if i < 2 else 110
+            page.insert_text((left, 100 + 15 * i), each, fontsize=11, fontname="china-s")
+        page.insert_text((72, 160), "直线", fontsize=11, fontname="china-s")
+        document.save(tmp_path / "chinese.pdf")
+    read = [block.text for block in parser.parse(tmp_path / "chinese.pdf").pages[0].blocks]
+    assert read == [f"{said[0]}{said[1]} {said[2]}", "直线"]
+
+
 def test_a_point_of_a_list_goes_on_in_its_second_line(parser: Parser, tmp_path: Path) -> None:
     lines = [
         *body(100),

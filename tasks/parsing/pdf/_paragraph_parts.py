@@ -2,7 +2,7 @@
 
 MuPDF begins a block where a line is set in, as the second line of a point of a list is, and where the left edge is
 uneven. A part that ends in the middle of a sentence at the end of a full line goes on with the next one, if that begins
-in lower case.
+in lower case, or if one of them is written in signs of East Asia, which have no case.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _LARGER: Final = 1.12
 _OTHER_SIZE: Final = 1.5
 # The number of a point, in lower case, and the end of a sentence or of its part.
 _NUMBER: Final = re.compile(r"\(?(?:[a-z]|[ivx]{1,4})[.)]\s")
-_OPEN_END: Final = re.compile(r"[\w,’'”\"\-‐–—&/]\s*$")
+_OPEN_END: Final = re.compile(r"[\w,’'”\"\-‐–—&/，、]\s*$")
+# Chinese signs, Japanese and Korean letters, and commas between them.
+_EAST_ASIAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af，、]")
 
 
 def join_parts_of_paragraphs(pages: list[RawPage], body_size: int) -> None:
@@ -68,8 +70,7 @@ def _joined(pieces: list[Piece], body_size: int, gaps: dict[int, float]) -> list
     for piece in pieces[1:]:
         first = joined[-1]
         if (
-            piece.text[:1].islower()
-            and -0.5 * piece.size < piece.y0 - last.y1 < max(_CLOSE * piece.size, gaps.get(piece.size, 0))
+            -0.5 * piece.size < piece.y0 - last.y1 < max(_CLOSE * piece.size, gaps.get(piece.size, 0))
             and piece.x0 < last.x1
             and piece.x1 > last.x0
             and _may_go_on(first, piece, body_size)
@@ -86,7 +87,7 @@ def _may_go_on(first: Piece, second: Piece, body_size: int) -> bool:
     """Return whether the text and the type of two pieces may be those of one paragraph."""
     bullet = first.text[:1] in BULLETS
     return (
-        second.text[:1].islower()
+        _begins_within(first.text, second.text[:1])
         and not (first.rows or second.rows or first.table or second.table or first.margin or second.margin)
         and not (first.code or second.code)
         and second.size <= _LARGER * body_size
@@ -95,6 +96,11 @@ def _may_go_on(first: Piece, second: Piece, body_size: int) -> bool:
         and _OPEN_END.search(first.text[-8:]) is not None
         and _NUMBER.match(second.text) is None
     )
+
+
+def _begins_within(before: str, letter: str) -> bool:
+    """Return whether a letter may begin a line within a sentence."""
+    return letter.islower() or (letter.isalpha() and _EAST_ASIAN.search(before[-2:] + letter) is not None)
 
 
 def _right_edge(pieces: list[Piece], piece: Piece) -> int:
