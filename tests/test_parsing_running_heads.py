@@ -148,6 +148,22 @@ def test_a_running_head_with_its_page_number_is_kept_once(parser: Parser, make: 
     assert found(document) == [["Report of the harbour office 3"], *[[]] * 5]
 
 
+def test_a_running_head_of_a_few_chinese_signs_is_known_with_its_page_number(
+    parser: Parser, tmp_path: Path
+) -> None:
+    with pymupdf.open() as document:
+        for i in range(6):
+            page = document.new_page(width=600, height=800)
+            page.insert_text((60, 40), "第四章插图", fontsize=9, fontname="china-s")
+            page.insert_text((520, 40), str(i + 3), fontsize=9)
+            for k in range(8):
+                page.insert_text((60, 150 + 16 * k), f"Line {k} of sheet {i} tells of tar.", fontsize=11)
+        document.save(tmp_path / "chinese.pdf")
+    read = parser.parse(tmp_path / "chinese.pdf")
+    assert found(read) == [["第四章插图 3"], *[[]] * 5]
+    assert [page.label for page in read.pages] == [str(i + 3) for i in range(6)]
+
+
 def test_left_and_right_pages_may_have_running_heads_of_their_own(
     parser: Parser, make: Callable[..., Path]
 ) -> None:

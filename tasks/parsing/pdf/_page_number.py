@@ -29,6 +29,8 @@ _PARTED: Final = re.compile(
 )
 # Beside fewer letters, a number may be that of a lot or an invoice: the words are its name.
 _MIN_LETTERS: Final = 12
+# A sign of East Asia says about as much as so many letters.
+_SIGN_LETTERS: Final = 3
 # A longer line is text.
 _MAX_CHARACTERS: Final = 200
 # A longer line without a digit holds no number: "page xxxviii" between dashes.
@@ -91,9 +93,8 @@ def _number_beside_head(text: str, rows: list[list[Cell]] | None) -> PageNumber 
 
 def _is_head(words: str) -> bool:
     """Return whether words are a running head, and not the name of the number beside them."""
-    return sum(character.isalpha() for character in words) >= _MIN_LETTERS and not words.endswith(
-        (":", "#", "№")
-    )
+    letters = sum(_SIGN_LETTERS if character > "\u2e7f" else 1 for character in words if character.isalpha())
+    return letters >= _MIN_LETTERS and not words.endswith((":", "#", "№"))
 
 
 def _value(digits: str) -> int:
