@@ -53,7 +53,7 @@ def mcp(
         raise ConfigurationError(
             "The package `mcp` is not installed.",
             state="Nothing was started.",
-            remedy="Install it: pip install 'prefect-ollama[mcp]'.",
+            remedy="Install this package with its extra, from its clone: pip install 'path/to/the/clone[mcp]'.",
         ) from None
 
     if not http and Path("-") in passwords.password_file:

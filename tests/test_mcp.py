@@ -237,18 +237,26 @@ def command(table: StoreSpec, *options: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_client_asks_over_stdio(table: StoreSpec, node: Node) -> None:
+def test_a_client_asks_over_stdio(table: StoreSpec, node: Node, tmp_path: Path) -> None:
     program, *arguments = command(table, "--node", node.url)
     server = StdioServerParameters(command=program, args=arguments, env=dict(os.environ))
 
+    log = tmp_path / "stderr"
+
     async def run() -> None:
-        async with Client(stdio_client(server)) as client:
-            found = await client.call_tool("search", {"question": "Which part moves the chain?"})
-            assert found.structured_content["hits"][0]["document"] == "sub/gears.pdf"
-            page = await client.call_tool("get_page", {"document": "tides.pdf", "page": 1, "picture": True})
-            assert page.content[0].mime_type == "image/png"
+        with log.open("w") as errlog:
+            async with Client(stdio_client(server, errlog=errlog)) as client:
+                await ask(client)
+
+    async def ask(client: Client) -> None:
+        found = await client.call_tool("search", {"question": "Which part moves the chain?"})
+        assert found.structured_content["hits"][0]["document"] == "sub/gears.pdf"
+        page = await client.call_tool("get_page", {"document": "tides.pdf", "page": 1, "picture": True})
+        assert page.content[0].mime_type == "image/png"
 
     anyio.run(run)
+    # Most clients show stderr as errors.
+    assert log.read_text() == ""
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import TableDamaged, TableError, TableMissing
 from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _schema as schema
-from prefect_ollama.blocks.lance._damage import kind_of, short
+from prefect_ollama.blocks.lance._damage import failure, kind_of
+from prefect_ollama.blocks.lance._error_text import short
 from prefect_ollama.blocks.lance.commits import connect, create_table
 from tests.other_user import needs_root, open_folder
 from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences, vector_of
@@ -326,3 +327,83 @@ def test_places_in_the_source_of_lancedb_are_left_out() -> None:
         "External error: Generic error: cut, /root/.cargo/registry/src/index.crates.io-1/lance-io-13/src/local.rs:2:40",
     ):
         assert short(RuntimeError(text)) == "Generic error: cut"
+
+
+def nested(inner: str) -> str:
+    """A message as the client of an object store in LanceDB 0.40 writes it."""
+    return (
+        'Invalid input, Failed to connect: IO { source: Generic { store: "S3", source: ListRequest { source: '
+        "RetryError(RetryErrorImpl { method: GET, uri: Some(http://127.0.0.1:9000/bucket?list-type=2&prefix=x%2F), "
+        "retries: 0, elapsed: 17.196µs, retry_timeout: 180s, inner: "
+        + inner
+        + ' }) } }, location: Location { file: "/root/.cargo/x/object_store.rs", line: 1506, column: 92 }, '
+        "backtrace: MaybeBacktrace }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            nested("Http(HttpError { source: reqwest::Error { kind: Builder, source: BadScheme } })"),
+            "http://127.0.0.1:9000: plain HTTP is not allowed",
+        ),
+        (
+            nested(
+                'Http(HttpError { kind: Connect, source: Error(ConnectError("tcp connect error", '
+                'Os { code: 111, kind: ConnectionRefused, message: "Connection refused" })) })'
+            ),
+            "http://127.0.0.1:9000: Connection refused",
+        ),
+        (
+            nested(
+                r'Status { status: 404, body: Some("<Error><Code>NoSuchBucket</Code><Message>The '
+                r'bucket does not exist</Message><BucketName>bucket</BucketName></Error>") }'
+            ),
+            "http://127.0.0.1:9000: NoSuchBucket: The bucket does not exist",
+        ),
+        (
+            nested(
+                r'Status { status: 404, body: Some("{\"error\": {\"code\": 404, \"message\": \"No bucket.\"}}") }'
+            ),
+            "http://127.0.0.1:9000: No bucket",
+        ),
+        (
+            'IO { source: Generic { store: "N/A", source: IO { source: "Failed to get credentials: NotLoaded('
+            r'N { source: Some(\"no providers in chain provided credentials\") })", location: Location { file: '
+            '"/root/aws.rs", line: 607, column: 30 }, backtrace: MaybeBacktrace } } }',
+            "no providers in chain provided credentials",
+        ),
+    ],
+)
+def test_of_nested_messages_of_object_stores_the_innermost_is_named(text: str, cause: str) -> None:
+    assert short(RuntimeError(text)).startswith(cause)
+
+
+def test_a_store_that_refuses_a_key_is_quoted() -> None:
+    body = "<Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match.</Message></Error>"
+    refused = RuntimeError(nested(f'Status {{ status: 403, body: Some("{body}") }}'))
+    error = failure("It cannot be opened", refused, StoreSpec("s3://bucket/lancedb"))
+    assert "SignatureDoesNotMatch: The signature does not match" in error.cause
+    assert "credentials" in error.remedy
+
+
+def test_a_store_without_tls_is_refused_with_the_option_that_allows_it() -> None:
+    options = {
+        "endpoint": "http://127.0.0.1:9",
+        "region": "x",
+        "access_key_id": "x",
+        "secret_access_key": "x",
+    }
+    spec = LanceTable(uri="s3://bucket/lancedb", storage_options=options).to_spec()
+    with pytest.raises(TableError, match="allow_http"):
+        connect(spec)
+
+
+def test_a_temporary_folder_without_rights_is_named() -> None:
+    """LanceDB writes there as well, and the right to the table does not help."""
+    refused = RuntimeError(
+        'lance error: Failed to create temp dir: Read-only file system (os error 30) at path "/var/tmp/.tmp6Ec6tv"'
+    )
+    for spec in (None, StoreSpec("/data/lancedb")):
+        assert "read and write '/var/tmp'," in failure("The run cannot be logged", refused, spec).remedy

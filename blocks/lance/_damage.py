@@ -17,8 +17,9 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 
 from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, TableError
+from prefect_ollama.blocks.lance._error_text import short, without_source
 from prefect_ollama.blocks.lance.spec import StoreSpec
-from prefect_ollama.blocks.secrets import safe_cause, without_secrets
+from prefect_ollama.blocks.secrets import safe_cause
 
 Kind = Literal["rights", "links", "files", "full", "newer", "damaged", "other"]
 
@@ -53,10 +54,7 @@ _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
         r"|metadata (length|position)|unexpected end|not found: .*_(versions|indices|deletions)",
     ),
 )
-# Places in LanceDB's source code, and the names of its error types, which tell users nothing.
-_RUST: Final = re.compile(
-    r",?\s*/\S*\.rs:\d+(?::\d+)?|^(?:(?:lance|external) error: |lanceerror\(\w+\): )+", re.IGNORECASE
-)
+_AT_PATH: Final = re.compile(r' at path "([^"]+)"')
 _INDEX_REMEDY: Final = (
     "Only an index is damaged: run `maintain` with *Force* (`--force`), which builds it again."
 )
@@ -71,15 +69,6 @@ def kind_of(error: BaseException) -> Kind:
         return "full"
     text = str(error).lower()
     return next((kind for kind, signs in _SIGNS if re.search(signs, text)), "other")
-
-
-def short(error: BaseException) -> str:
-    """Return the message of an error in one line of bounded length, without secrets and places in LanceDB's source.
-
-    The client of an object store writes its own messages, and some of them repeat the request.
-    """
-    text = _RUST.sub("", without_secrets(" ".join(str(error).split()))).rstrip(" .") or type(error).__name__
-    return text if len(text) <= 300 else text[:299] + "…"
 
 
 def failure(
@@ -97,9 +86,16 @@ def failure(
     kind = kind_of(error)
     if kind == "damaged" and spec is not None:
         return damaged(spec, f"{what}: {_damage(spec, error)}", state=state)
-    place = "" if spec is None else f" {spec.uri!r}"
+    # LanceDB also writes to the folder for temporary files, which only its message names.
+    at = _AT_PATH.search(str(error))
+    place = f" {str(Path(at[1]).parent)!r}" if at else "" if spec is None else f" {spec.uri!r}"
     causes = {  # with the same remedy in each operation
         "rights": (
+            f"the store refuses access ({short(error)})",
+            f"Check the credentials, and give them the right to read and write{place}",
+        )
+        if spec is not None and spec.remote
+        else (
             "the user of this process has no right to (permission denied)",
             f"Give it the right to read and write{place}",
         ),
@@ -185,7 +181,7 @@ def first_names(names: Sequence[str]) -> str:
 
 def _damage(spec: StoreSpec, error: BaseException) -> str:
     """Return the damaged files: the one that the error names, or those that are damaged on the disk."""
-    found = _MISSING_FILE.search(_RUST.sub("", str(error)))
+    found = _MISSING_FILE.search(without_source(str(error)))
     if found:
         path = Path("/", found[1])
         inside = (

@@ -34,6 +34,9 @@ T = TypeVar("T")
 # How often a commit is tried. The waits between add up to some 6 s (`pause`), in which many other writers commit.
 ATTEMPTS: Final = 10
 
+_CHECK_STORE: Final = (
+    "Check the URI, and the credentials (storage options, or AWS_… variables) with their rights."
+)
 _OTHER_FOLDER: Final = "Check the path and the rights on it, or choose another folder."
 
 # Words in the messages of LanceDB 0.40 when another writer was first. LanceDB has no type or code for this error.
@@ -68,7 +71,7 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
             read_consistency_interval=None if fixed else timedelta(0),
         )
     except Exception as error:
-        remedy = "Check the URI, the rights on it and the storage options." if spec.remote else _OTHER_FOLDER
+        remedy = _CHECK_STORE if spec.remote else _OTHER_FOLDER
         raise failure(f"{spec.uri!r} cannot be opened", error, spec, remedy=remedy) from safe_cause(error)
 
 
