@@ -19,6 +19,7 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -197,13 +198,21 @@ def connecting_to(address: str | None) -> Iterator[None]:
     """Explain the error of a scheduler that does not answer at its address.
 
     Raises:
-        ConfigurationError: It does not answer.
+        ConfigurationError: It does not answer, or Dask's settings for TLS do not fit the address.
     """
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         if address is None:
             raise
+        # Dask raises a TypeError without files for TLS, and a RuntimeError for an address that its settings forbid.
+        if isinstance(error, (TypeError, RuntimeError, FileNotFoundError, PermissionError, ssl.SSLError)):
+            raise ConfigurationError(
+                f"Dask's settings for TLS here do not fit the scheduler at {address!r}: {error}.",
+                state="Nothing was started.",
+                remedy="Set them as docs/security.md says under 'Secure your own Dask cluster', or correct "
+                "DASK_SCHEDULER_ADDRESS.",
+            ) from error
         raise ConfigurationError(
             f"No Dask scheduler answers at {address!r}: {error}.",
             state="Nothing was started.",

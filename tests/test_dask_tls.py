@@ -1,0 +1,38 @@
+"""Dask's settings for TLS that do not fit the address of a scheduler: the error says so, and what to set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask.config
+import distributed
+import pytest
+
+from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.flows.runner._clusters import connecting_to
+
+FILES = ("ca-file", "client.cert", "client.key")
+
+
+@pytest.mark.parametrize(
+    ("address", "settings"),
+    [
+        pytest.param("tls://127.0.0.1:1", {}, id="no files are named"),
+        pytest.param(
+            "tls://127.0.0.1:1",
+            {f"distributed.comm.tls.{name}": "/nowhere" for name in FILES},
+            id="files are missing",
+        ),
+        pytest.param(
+            "tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, id="TLS is required"
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(address: str, settings: dict[str, Any]) -> None:
+    with (
+        dask.config.set(settings),
+        pytest.raises(ConfigurationError, match=f"TLS .*{address}.*Nothing was started") as raised,
+        connecting_to(address),
+    ):
+        distributed.Client(address, timeout="1s")
+    assert "docs/security.md" in raised.value.remedy
