@@ -243,14 +243,12 @@ def _show_lines(out: PrintOptions, *, prefect: bool) -> None:
     from prefect_ollama.tasks.prefect_state import MARK, OUTSIDE
 
     handler = _OwnLines()
-    level = logging.WARNING if out.quiet else logging.INFO
-    handler.setLevel(level)
+    handler.setLevel(logging.WARNING if out.quiet else logging.NOTSET)
     handler.addFilter(lambda record: hasattr(record, MARK))
     handler.setFormatter(_Formatter("%(message)s"))
     # Lines of modules that log outside of any flow run.
     outside = logging.getLogger(OUTSIDE)
-    # The level of the handler is not enough: the package `mcp` adds a handler of its own to the root.
-    outside.setLevel(level)
+    outside.setLevel(logging.INFO)
     outside.addHandler(handler)
     if out.verbose or any(name in os.environ for name in _LOG_SETTINGS):
         return

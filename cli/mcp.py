@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,7 @@ def mcp(
         from prefect_ollama import mcp_http
         from prefect_ollama.mcp_reader import TableReader
         from prefect_ollama.mcp_server import create_server
+        from prefect_ollama.tasks.prefect_state import OUTSIDE
     # The package `mcp` is optional, because few users need the server.
     except ModuleNotFoundError as error:
         if error.name not in ("mcp", "mcp_types"):
@@ -65,6 +67,8 @@ def mcp(
     reading = ReadingOptions(passwords=passwords).options()
     with TableReader(table.place(), nodes.named(), reading=reading, **nodes.models()) as reader:
         server = create_server(reader)
+        # `MCPServer` adds a handler of its own to the root logger, which would write lines of level INFO to stderr.
+        logging.getLogger(OUTSIDE).setLevel(logging.WARNING)
         if not http:
             server.run("stdio")
             return OK
