@@ -181,7 +181,8 @@ class Api:
             right = found["state_name"] in names if names else found["state_type"] in FINAL
             return found if right else None
 
-        return until(read, seconds=seconds, why=lambda: self.story(flow_run))
+        # A run takes ten seconds and more, and each question takes its server's time.
+        return until(read, seconds=seconds, every=0.5, why=lambda: self.story(flow_run))
 
     def story(self, flow_run: str) -> str:
         """What happened to a flow run, for people."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-def until(read: Callable[[], R | None], *, seconds: float = 240, why: Callable[[], str] = str) -> R:
+def until(
+    read: Callable[[], R | None], *, seconds: float = 240, every: float = 0.1, why: Callable[[], str] = str
+) -> R:
     """Return the first value of `read` that is not empty; `why` explains the failure if there is none.
 
     For what another process does, which tells nobody: Prefect's server records task runs and events a moment late.
@@ -23,7 +25,7 @@ def until(read: Callable[[], R | None], *, seconds: float = 240, why: Callable[[
     deadline = time.monotonic() + seconds
     while not (found := read()):
         assert time.monotonic() < deadline, why()
-        time.sleep(0.1)
+        time.sleep(every)
     return found
 
 
