@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from prefect_ollama.blocks.errors._base import PrefectOllamaError
 
@@ -177,7 +177,7 @@ class AnswerRejected(NodeAnswerError):
     """A complete chat answer does not fit the request. Another node or another attempt may succeed.
 
     Args:
-        cut: Whether it ended at its limit of tokens.
+        cut: What cut the answer: "tokens" (the limit of the request), "context", or nothing.
 
     Examples:
         >>> import pickle
@@ -189,9 +189,9 @@ class AnswerRejected(NodeAnswerError):
 
     kind = "rejected"
 
-    def __init__(self, cause: str, *, node: str, cut: bool = False) -> None:
+    def __init__(self, cause: str, *, node: str, cut: Literal["", "tokens", "context"] = "") -> None:
         super().__init__(cause, node=node, status=200)
-        # The remedy then is a higher limit of tokens, and not another question.
+        # The remedy depends on it.
         self.cut = cut
 
 

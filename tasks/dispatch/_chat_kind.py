@@ -154,15 +154,17 @@ class ChatKind(RequestKind):
         remedy = "Ask in another way, or use a larger chat model."
         if request.format is not None and all(isinstance(error, AnswerRejected) for error in errors):
             remedy = "Ask in another way, or use a chat model that keeps to the JSON schema that it is given."
-        if any(isinstance(error, AnswerRejected) and error.cut for error in errors):
-            # Without whole sentences more tokens seldom help: the model thought too long, or repeated itself.
-            remedy = "Use a larger chat model, or raise its context (Chat context of the cluster)."
-            if self._verified.model.think is not False:
-                remedy = "Switch thinking off (Thinking of the cluster), or use a larger chat model."
+        cuts = [error.cut for error in errors if isinstance(error, AnswerRejected) and error.cut]
+        if cuts:
+            # More context cannot help an answer that has reached its limit of tokens.
+            fields = ["raise *Chat context*"] if cuts[-1] == "context" else []
+            fields += ["switch *Thinking* off"] if self._verified.model.think is not False else []
+            block = f", or {' or '.join(fields)} in the block of the cluster" if fields else ""
+            remedy = f"Ask a narrower question, or name another chat model{block}."
         return ChatError(
             f"{', '.join(sorted(item.failures))} gave no answer that can be used ({errors[-1].cause})",
             request=words,
-            state="It has no answer; the other requests have theirs.",
+            state="This request has no answer.",
             remedy=remedy,
         )
 
@@ -203,10 +205,13 @@ def _usable(sent: SentChat, reply: ChatReply, node: str) -> Any:
     if reply.repeated:
         raise AnswerRejected("repeated itself until Ollama ended its answer.", node=node)
     if reply.cut:
+        limit, written = sent.request.max_tokens, reply.answer_tokens
+        # Ollama calls both causes "length". Its versions differ by one in what they count, and others count nothing.
+        if 0 < written < limit - 1:
+            place = f"before its context was full, after {quantity(written, 'token')}"
+            raise AnswerRejected(f"did not end its answer {place}.", node=node, cut="context")
         raise AnswerRejected(
-            f"cut its answer at {quantity(sent.request.max_tokens, 'token')}, or at the end of the context.",
-            node=node,
-            cut=True,
+            f"did not end its answer within {quantity(limit, 'token')}.", node=node, cut="tokens"
         )
     try:
         return sent.check(reply.text)

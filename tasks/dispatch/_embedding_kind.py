@@ -88,6 +88,6 @@ class EmbeddingKind(RequestKind):
             f"it failed alone on {', '.join(sorted(item.failures))}, where canary texts did not "
             f"({errors[-1].cause})",
             text=item.payload,
-            state="It has no vector; the texts beside it have theirs.",
+            state="It has no vector.",
             remedy="Look at the text itself: it may crash the model's runner.",
         )

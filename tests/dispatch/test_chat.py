@@ -274,7 +274,7 @@ def test_a_node_that_stalls_in_mid_answer_is_not_waited_for(trio: list[Node]) ->
     ("fault", "words"),
     [
         ("bad_json", "it is no JSON"),
-        ("length", "cut its answer"),
+        ("length", "did not end its answer"),
         ("error_line", "failed in the middle of an answer"),
         ("malformed_line", "answered /api/chat"),
     ],
@@ -293,6 +293,31 @@ def test_a_request_that_nobody_answers_well_has_an_error_of_its_own(
     assert words in str(error)
     assert "Is sentence 3 supported?" in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("faults", "options", "cause", "remedy"),
+    [
+        ([], {}, "within 20 tokens", "or name another chat model, or switch *Thinking* off in"),
+        ([], {"think": False}, "within 20 tokens", "or name another chat model."),
+        (
+            ["length"],
+            {"think": False},
+            "before its context was full, after 2 tokens",
+            "or raise *Chat context* in the block of the cluster.",
+        ),
+    ],
+)
+def test_an_answer_without_an_end_names_what_cut_it_and_what_can_help(
+    trio: list[Node], faults: list[str], options: dict[str, Any], cause: str, remedy: str
+) -> None:
+    trio[0].control(faults=faults, chat_script=[{"content": "and the tide " * 40}])
+    chats = verified(trio[:1])
+    chats = replace(chats, spec=replace(chats.spec, chat=ChatModelSpec(MODEL, **options)))
+    with ChatDispatcher(chats) as chat, pytest.raises(ChatError) as caught:
+        list(chat.stream(ChatRequest((ChatMessage("user", "Why?"),), format=SCHEMA, max_tokens=20)))
+    assert f"did not end its answer {cause}" in caught.value.cause
+    assert (caught.value.state, remedy in caught.value.remedy) == ("This request has no answer.", True)
 
 
 def test_one_node_alone_is_asked_again_before_a_request_fails(trio: list[Node]) -> None:
