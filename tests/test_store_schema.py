@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -48,6 +49,32 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSpec:
     with ZipFile(DATA / f"table-{request.param}.zip") as archive:
         archive.extractall(tmp_path)
     return StoreSpec(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=12))),
+    ],
+)
+def test_dates_that_python_does_not_have_leave_a_table_usable(date: datetime, tmp_path: Path) -> None:
+    """Earlier versions stored such a date from the metadata of a file, and could read no row of the manifest then."""
+    store = Store.open(StoreSpec(str(tmp_path)), identity=IDENTITY, create=True)
+    store.begin_run("first", "papers")
+    store.write(
+        [embedded("a.pdf", sentences("a", 3), created=date, modified=datetime(2020, 1, 1, tzinfo=UTC))]
+    )
+    store.end_run()
+    opened = Store.open(store.spec)
+    (row,) = opened.manifest()
+    assert (row.created, row.modified, row.chunks) == (None, datetime(2020, 1, 1, tzinfo=UTC), 3)
+    # A roll back reads and writes whole rows.
+    opened.begin_run("second", "papers")
+    opened.remove([row.doc_id])
+    opened.end_run()
+    opened.roll_back("second", "undo")
+    assert [each.path for each in opened.manifest()] == ["a.pdf"]
 
 
 def test_a_stored_table_is_as_good_as_a_new_one(stored: StoreSpec, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prefect_ollama.blocks.documents import IN_TABLE, STALE, Document
 from prefect_ollama.blocks.lance._schema import DOCUMENTS, upgraded
@@ -26,7 +28,7 @@ class Manifest(VersionedTable):
         """Return the rows as Arrow, of one source or of all."""
         query = self.table.search()
         rows = (query if source is None else query.where(equals("source", source))).to_arrow()
-        return upgraded(rows, DOCUMENTS)
+        return _with_possible_dates(upgraded(rows, DOCUMENTS))
 
     def put(self, documents: Sequence[Document]) -> None:
         """Write documents, each in the place of the one of its id."""
@@ -61,3 +63,20 @@ class Manifest(VersionedTable):
             if row["status"] != STALE and held.get(row["doc_id"], {}) != expected:
                 doubtful.append(row["doc_id"])
         return doubtful, [doc_id for doc_id in held if doc_id not in known]
+
+
+def _with_possible_dates(rows: pa.Table) -> pa.Table:
+    """Return rows without dates that Python does not have, such as one of the year 0.
+
+    Early versions took them from metadata (the year 1 at UTC+14), and one of them made a whole table unreadable.
+    """
+    for place, field in enumerate(rows.schema):
+        if field.nullable and pa.types.is_timestamp(field.type):
+            first, last = (
+                pa.scalar(each.replace(tzinfo=UTC), field.type) for each in (datetime.min, datetime.max)
+            )
+            dates = rows[field.name]
+            possible = pc.and_(pc.greater_equal(dates, first), pc.less_equal(dates, last))
+            dates = pc.if_else(possible, dates, pa.scalar(None, field.type))
+            rows = rows.set_column(place, field, dates)
+    return rows
