@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
 
 if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` puts the working folder there: in `/tmp`, a module that another user left would be imported.
@@ -18,14 +19,24 @@ if TYPE_CHECKING:
     from rich.panel import Panel
 
 
+# How to write the value of an option, by its type: Cyclopts only names the type.
+_FORMATS: Final[dict[Any, str]] = {
+    date: "Write a day as YEAR-MONTH-DAY, such as 2024-12-31.\n",
+    int: "Write a whole number, such as 12.\n",
+    float: "Write a number, such as 2.5.\n",
+    bool: "Write the option alone, without a value.\n",
+}
+
+
 def _panel(error: CycloptsError) -> Panel:
-    from cyclopts import CycloptsPanel
+    from cyclopts import CoercionError, CycloptsPanel
 
     from prefect_ollama.blocks.printable import printable
 
     command = " ".join(("prefect-ollama", *(error.command_chain or ())))
+    hint = _FORMATS.get(error.target_type, "") if isinstance(error, CoercionError) else ""
     # The shell puts names of files into arguments, so an argument is text from outside too.
-    return CycloptsPanel(f"{printable(error, lines=True)}\n{command} --help shows what there is.")
+    return CycloptsPanel(f"{printable(error, lines=True)}\n{hint}{command} --help shows what there is.")
 
 
 def _print_anything() -> None:
