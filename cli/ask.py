@@ -21,7 +21,7 @@ from prefect_ollama.options import (
     option_of,
 )
 from prefect_ollama.question_options import EVERYTHING, QUESTION, ModeOption, Only
-from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
+from prefect_ollama.reading_options import PASSWORDS, PasswordOptions
 from prefect_ollama.tasks.answering import AskOptions
 
 if TYPE_CHECKING:
@@ -55,9 +55,13 @@ def ask(
 ) -> int:
     """Answer a question from a table; each sentence has quotes with file and page."""
     from prefect_ollama import render_answer
+    from prefect_ollama.pictures import drawing_options, write_quotes
     from prefect_ollama.tasks.reporting import answer_lines
 
     words, at = " ".join(question), nodes.named()
+    # Before the nodes are asked, because an answer takes long.
+    reading = None if show_pages is None else drawing_options(show_pages, passwords)
+    wanted = only.options()
     found: CheckedAnswer
     if track:
         from prefect_ollama.flows import ask as flow
@@ -82,15 +86,12 @@ def ask(
             found = corpus.ask(
                 words,
                 mode=mode,
-                only=only.options(),
+                only=wanted,
                 options=AskOptions(passages, drafts, mark_unsupported=mark_unsupported),
                 listen=None if out.quiet else _tell,
             )
     pictures: dict[Quote, list[str]] = {}
-    if show_pages is not None:
-        from prefect_ollama.pictures import write_quotes
-
-        reading = ReadingOptions(passwords=passwords).options()
+    if show_pages is not None and reading is not None:
         pictures = write_quotes(show_pages, found, reading)
     plain = render_answer.plain(found, pictures)
     show(plain, render_answer.lines(answer_lines(found), pictures), out)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
 from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions
@@ -91,8 +90,10 @@ def _markdown(
 ) -> int:
     from prefect_ollama.blocks.errors import TableMissing
     from prefect_ollama.tasks.parsing import Parser, format_of, to_markdown
+    from prefect_ollama.tasks.researching import check_output
     from prefect_ollama.tasks.searching import file_named, open_for_search
 
+    file_out = None if output is None else check_output(str(output))
     try:
         rows = open_for_search(place).manifest(source)
     except TableMissing:
@@ -103,12 +104,12 @@ def _markdown(
         document = parser.parse(file, options)
     # All of the text before the file is opened, so that a document that fails leaves the old file as it was.
     text = to_markdown(document)
-    if output is None:
+    if file_out is None:
         # As bytes, because the encoding of a terminal may lack characters of the document.
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
         sys.stdout.buffer.flush()
     else:
-        _write(output, text)
+        _write(file_out, text)
     for problem in document.problems:
         where = f"page {problem.page}: " if problem.page is not None else ""
         tell_note(f"{where}{problem.reason} {problem.remedy}".strip())
@@ -117,7 +118,7 @@ def _markdown(
 
 def _write(output: Path, text: str) -> None:
     try:
-        with_home(output).write_text(text, encoding="utf-8", errors="backslashreplace")
+        output.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigurationError(
             f"{str(output)!r} cannot be written: {error.strerror}.",

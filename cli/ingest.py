@@ -99,8 +99,10 @@ def re_embed(
 
     place, at = table.named(), nodes.named()
     # The cost is measured on the nodes, which takes seconds, so `--yes` skips it.
-    if not yes and not confirm(render.re_embedding(re_embed_cost(place, at, nodes.model)), yes=yes):
-        return INCOMPLETE
+    if not yes:
+        cost = re_embed_cost(place, at, nodes.model, list(exclude))
+        if not confirm(render.re_embedding(cost), yes=yes):
+            return INCOMPLETE
     with shown_live(json=out.json or out.quiet):
         swap = flow(
             place,

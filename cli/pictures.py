@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.console import tell_note
+from prefect_ollama.reading_options import PasswordOptions, ReadingOptions
 from prefect_ollama.tasks.searching import MarkedPage, PageDrawer
 
 if TYPE_CHECKING:
@@ -62,6 +64,24 @@ def _write(
     return files
 
 
+def drawing_options(folder: Path, passwords: PasswordOptions) -> ParseOptions:
+    """Return how pages are read. Call it before the search, so that a wrong folder or password file is named first.
+
+    Raises:
+        ConfigurationError: The folder cannot be made or written to, or a file of passwords cannot be read.
+    """
+    place = with_home(folder).absolute()
+    there = next(each for each in (place, *place.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "you may not write there" if there.is_dir() else f"{str(there)!r} is no folder"
+        raise ConfigurationError(
+            f"No pictures can be written to {str(folder)!r}: {why}.",
+            state="Nothing was searched.",
+            remedy="Name a folder that you may write to.",
+        )
+    return ReadingOptions(passwords=passwords).options()
+
+
 @contextmanager
 def _writable(folder: Path) -> Iterator[Path]:
     """Yield a folder for pictures, made if it does not exist.
@@ -76,7 +96,7 @@ def _writable(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigurationError(
             f"{str(folder)!r} cannot be written to: {error.strerror}.",
-            state="The search was done.",
+            state="The answer was found, and is not shown.",
             remedy="Name a folder that you may write to.",
         ) from None
 

@@ -90,6 +90,6 @@ def _pages(text: str | None) -> tuple[int, int] | None:
     except ValueError:
         raise ConfigurationError(
             f"--pages {text!r} names no pages.",
-            state="Nothing was searched.",
+            state="Nothing was done.",
             remedy="Write a number, such as 12, or the first and the last, such as 3-9.",
         ) from None

@@ -22,7 +22,7 @@ from prefect_ollama.options import (
     lines_of,
 )
 from prefect_ollama.question_options import EVERYTHING, QUESTION, Mode, Only
-from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
+from prefect_ollama.reading_options import PASSWORDS, PasswordOptions
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import Found
@@ -71,11 +71,13 @@ def search(
     """Ask a table a question and get the best passages, each with file and page."""
 
     from prefect_ollama import render_hits
+    from prefect_ollama.pictures import drawing_options, write_pictures
 
     asked = _questions_of(question, questions)
     if neighbours and section:
         raise ConfigurationError("--neighbours and --section are both given.", remedy="Give one of them.")
-    at = nodes.named()
+    at, wanted = nodes.named(), only.options()
+    reading = None if show_pages is None else drawing_options(show_pages, passwords)
     options: dict[str, Any] = {"mode": mode, "limit": limit}
     if track:
         # The flow `search` has no such parameters.
@@ -109,7 +111,7 @@ def search(
         ) as corpus:
             answers = corpus.search_all(
                 asked,
-                only=only.options(),
+                only=wanted,
                 one_per_document=per_document,
                 around="section" if section else neighbours,
                 **options,
@@ -119,10 +121,7 @@ def search(
         raise answers[0].error
     plain = [_plain(each) for each in answers]
     pictures: list[list[list[str]]] = [[[] for _ in each] for each in answers]
-    if show_pages is not None:
-        from prefect_ollama.pictures import write_pictures
-
-        reading = ReadingOptions(passwords=passwords).options()
+    if show_pages is not None and reading is not None:
         pictures = [
             write_pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
             for number, each in enumerate(answers, 1)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import (
+    addresses_fit,
+    check_first,
+    filter_fits,
+    flow,
+    refuse_empty_tabs,
+    unless_named,
+)
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
     ChatModelParameter,
@@ -33,6 +40,7 @@ DEFAULT = AskOptions()
     flow_run_name=unless_named(lambda given: f"ask {given['question']}"),
     description="Answer a question from a LanceDB table; every sentence has quotes that were found in the documents.",
 )
+@check_first(addresses_fit, filter_fits)
 def ask(
     question: QuestionParameter,
     cluster: NodesParameter = None,

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from prefect_ollama.blocks.nodes import DEFAULT_PORT, NodeStatus, addresses_of, network_of
 from prefect_ollama.blocks.printable import escape_markdown
-from prefect_ollama.flows.base import flow, unless_named
+from prefect_ollama.flows.base import check_first, flow, unless_named
 from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.discover import save_nodes, scan_networks
 from prefect_ollama.tasks.prefect_state import Opaque
@@ -33,6 +33,7 @@ def _as_list(value: Any) -> Any:
     flow_run_name=unless_named(lambda given: f"look for nodes in {', '.join(_as_list(given['networks']))}"),
     description="Look for Ollama servers in networks that you name, and make blocks of them if you like.",
 )
+@check_first(lambda given: addresses_of(list(given["networks"]), most=given["most"]))
 def discover_nodes(
     networks: Annotated[
         Sequence[Annotated[str, AfterValidator(_network)]],

@@ -15,7 +15,7 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
 from prefect_ollama.flows.parameters import Name, TableParameter, as_source, shown
 from prefect_ollama.tasks.planning import documents_named, notes_on
 from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
@@ -102,6 +102,7 @@ def _name(given: Mapping[str, Any]) -> str:
     flow_run_name=unless_named(_name),
     description="Take documents of a source, path or pattern out of a LanceDB table.",
 )
+@check_first(table_exists)
 def forget(
     what: Annotated[
         Annotated[str, Field(min_length=1, title="Source, path or pattern")]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
@@ -25,7 +26,15 @@ from prefect_ollama.blocks.resolve import (
     resolve_cluster,
     resolve_table,
 )
-from prefect_ollama.flows.base import Advanced, flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import (
+    Advanced,
+    addresses_fit,
+    check_first,
+    flow,
+    refuse_empty_tabs,
+    table_exists,
+    unless_named,
+)
 from prefect_ollama.flows.ingestion import BUNDLES_AHEAD, IngestRun, run_bundles
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
@@ -52,8 +61,17 @@ from prefect_ollama.tasks.planning import ChunkingPlan, source_display_name
 from prefect_ollama.tasks.prefect_state import Opaque, keep_home_private, run_logger, sign_flow_run
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
 from prefect_ollama.tasks.reporting import IngestReport, report_markdown, run_chart
-from prefect_ollama.tasks.scan import plan_source
+from prefect_ollama.tasks.scan import check_source, plan_source
 from prefect_ollama.tasks.verify_nodes import identity_for, verify_nodes
+
+
+def _source_is_there(given: Mapping[str, Any]) -> None:
+    try:
+        found = table_exists(given)
+    except TableMissing:
+        found = None
+    empty = given["advanced"].allow_empty
+    check_source(given["source"], found, allow_empty=empty, exclude=given["exclude"])
 
 
 @flow(
@@ -62,6 +80,7 @@ from prefect_ollama.tasks.verify_nodes import identity_for, verify_nodes
     description="Bring a LanceDB table in step with a folder of PDFs, embedded by all nodes of a cluster.",
     task_runner=IngestTaskRunner(),  # type: ignore[arg-type]  # TaskRunner is invariant in its future
 )
+@check_first(addresses_fit, _source_is_there)
 def ingest_pdfs(
     source: SourceParameter,
     cluster: NodesParameter = None,

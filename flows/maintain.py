@@ -6,7 +6,7 @@ from typing import Annotated
 
 from prefect_ollama.blocks.lance import Maintenance
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
 from prefect_ollama.flows.parameters import TableParameter, shown, table_display_name
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.prefect_state import Opaque, sign_flow_run
@@ -22,6 +22,7 @@ MEMORY_MB = 4096
     flow_run_name=unless_named(lambda given: f"maintain {table_display_name(given['table'])}"),
     description="Optimise a LanceDB table, bring its indices up to date, clean up.",
 )
+@check_first(table_exists)
 def maintain_table(
     table: TableParameter = None,
     force: Annotated[bool, shown("Force", "Do all of it, also where nothing is due.")] = False,

@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect_ollama.blocks.nodes import NodeStatus
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import addresses_fit, check_first, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     NO_MODELS,
     ChatModelParameter,
@@ -32,6 +32,7 @@ from prefect_ollama.tasks.reporting import section_markdown, status_section
     flow_run_name=unless_named(lambda given: f"check {display_name(given['cluster'])}"),
     description="Check that every node is reachable, has the models, and gives equal vectors; load the model.",
 )
+@check_first(addresses_fit)
 def check_nodes(
     cluster: NodesParameter = None,
     model: ModelParameter = None,

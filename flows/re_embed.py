@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect.runtime import flow_run
 from prefect.types import SecretDict
 
@@ -13,7 +15,14 @@ from prefect_ollama.blocks.nodes import VerifiedCluster, compare
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import (
+    addresses_fit,
+    check_first,
+    flow,
+    refuse_empty_tabs,
+    table_exists,
+    unless_named,
+)
 from prefect_ollama.flows.ingest import ingest_pdfs
 from prefect_ollama.flows.parameters import (
     DEFAULT_CHUNKING,
@@ -47,6 +56,7 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
     flow_run_name=unless_named(lambda given: f"re-embed {table_display_name(given['table'])}"),
     description="Embed all documents of a LanceDB table again, and swap them in when all are there.",
 )
+@check_first(addresses_fit, table_exists)
 def re_embed(
     table: TableParameter = None,
     cluster: NodesParameter = None,
@@ -91,7 +101,7 @@ def re_embed(
     listed = sorted(row.path for row in before if row.source == LISTED)
     wanted = _model(store, cluster, model)
     # Before the work, so that a user can stop an expensive one.
-    run_logger().info("%s", _cost(store, cluster, wanted, place.staging))
+    run_logger().info("%s", _cost(store, cluster, wanted, exclude, place.staging))
     # Beside the old table, and under the same name each time, so that an interrupted run finds its own work again.
     staging = LanceTable(uri=place.uri, table=place.staging.table, storage_options=SecretDict(place.options))
     reports = [
@@ -121,16 +131,21 @@ def re_embed(
     flow_run_name=unless_named(lambda given: f"cost of {table_display_name(given['table'])}"),
     description="Show what it costs to embed a LanceDB table again: texts, time, and what is in the cache.",
 )
+@check_first(addresses_fit, table_exists)
 def re_embed_cost(
-    table: TableParameter = None, cluster: NodesParameter = None, model: ModelParameter = None
+    table: TableParameter = None,
+    cluster: NodesParameter = None,
+    model: ModelParameter = None,
+    exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
 ) -> ReEmbedCost:
     """Return what `re_embed` with these parameters would cost. Nodes embed some of the table's texts to measure it.
 
     Raises:
         TableMissing: The table does not exist.
+        ConfigurationError: A source of the table is not there.
         ClusterError: No node works.
 
-    Requires: the table readable on the machine that runs it, and the nodes.
+    Requires: the table and its sources readable on the machine that runs it, and the nodes.
 
     Examples:
         >>> from prefect_ollama.flows import re_embed_cost
@@ -141,7 +156,7 @@ def re_embed_cost(
     keep_home_private()
     refuse_empty_tabs()
     store = Store.open(resolve_table(table))
-    return _cost(store, cluster, _model(store, cluster, model))
+    return _cost(store, cluster, _model(store, cluster, model), exclude)
 
 
 def _model(store: Store, cluster: Nodes | None, model: str | None) -> str | None:
@@ -150,7 +165,11 @@ def _model(store: Store, cluster: Nodes | None, model: str | None) -> str | None
 
 
 def _cost(
-    store: Store, cluster: Nodes | None, model: str | None, staging: StoreSpec | None = None
+    store: Store,
+    cluster: Nodes | None,
+    model: str | None,
+    exclude: Sequence[str],
+    staging: StoreSpec | None = None,
 ) -> ReEmbedCost:
     """Return the cost; if `staging` is given, drop what an earlier attempt made with another model."""
     cache = default_cache()
@@ -158,7 +177,7 @@ def _cost(
         verified = verify_nodes(Opaque(spec))
         if staging is not None:
             _drop_other_model(staging, verified)
-        return estimate_cost(Opaque(store), verified, cache)
+        return estimate_cost(Opaque(store), verified, cache, exclude)
 
 
 def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:

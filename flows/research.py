@@ -6,7 +6,7 @@ from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     DEFAULT_LIMITS,
     EVERYTHING,
@@ -25,9 +25,9 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.flows.reports import ReportRun, make_report
+from prefect_ollama.flows.reports import ReportRun, make_report, report_can_be_made
 from prefect_ollama.tasks.researching import Searching, Steps
-from prefect_ollama.tasks.searching import Connections, normalised, open_for_search
+from prefect_ollama.tasks.searching import normalised, open_for_search
 
 # Task of the text for the chat model; the question follows.
 TASK = "Answer this question: "
@@ -38,6 +38,7 @@ TASK = "Answer this question: "
     flow_run_name=unless_named(lambda given: f"research {given['question']}"),
     description="Research a question in parts over all nodes with a chat model; every sentence has verified quotes.",
 )
+@check_first(report_can_be_made)
 def research(
     question: QuestionParameter,
     cluster: NodesParameter = None,
@@ -102,14 +103,8 @@ def research(
         asked,
         TASK + asked,
         lambda run: _begin_parts(run, asked, parts),
-        Connections(
-            store,
-            cluster,
-            model=model,
-            chat_model=chat_model,
-            judge_model=judge_model,
-            other_chat_models=other_chat_models,
-        ),
+        store,
+        (cluster, model, chat_model, judge_model, other_chat_models),
         file=file,
         searching=Searching(store, passages, mode, only.to_filter(source).condition(store.manifest)),
         bounds=limits.to_options(),

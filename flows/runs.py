@@ -10,7 +10,7 @@ from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Store, Undo
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
 from prefect_ollama.flows.parameters import TableParameter, shown
 from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
 from prefect_ollama.tasks.publish import publish_run
@@ -55,6 +55,7 @@ def preview_roll_back(
     flow_run_name=unless_named(lambda given: f"roll back {given['run_id']}"),
     description="Make a table what it was before a run.",
 )
+@check_first(table_exists)
 def roll_back(
     run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
     table: TableParameter = None,

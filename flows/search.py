@@ -8,7 +8,14 @@ from pydantic import Field
 
 from prefect_ollama.blocks.documents import Found
 from prefect_ollama.blocks.lance import Mode
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import (
+    addresses_fit,
+    check_first,
+    filter_fits,
+    flow,
+    refuse_empty_tabs,
+    unless_named,
+)
 from prefect_ollama.flows.parameters import (
     EVERYTHING,
     ModelParameter,
@@ -29,6 +36,7 @@ from prefect_ollama.tasks.searching import RERANK_TIMEOUT_S, open_corpus
     flow_run_name=unless_named(lambda given: f"search {given['question']}"),
     description="Ask a LanceDB table a question.",
 )
+@check_first(addresses_fit, filter_fits)
 def search(
     question: QuestionParameter,
     cluster: NodesParameter = None,

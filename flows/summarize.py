@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from prefect_ollama.blocks.documents import CheckedReport, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import resolve_table
-from prefect_ollama.flows.base import Only, flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import Only, check_first, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import (
     DEFAULT_LIMITS,
     EVERYTHING,
@@ -24,10 +24,10 @@ from prefect_ollama.flows.parameters import (
     TableParameter,
     shown,
 )
-from prefect_ollama.flows.reports import ReportRun, make_report
+from prefect_ollama.flows.reports import ReportRun, make_report, report_can_be_made
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.researching import passages_of, windows_of
-from prefect_ollama.tasks.searching import Connections, open_for_search
+from prefect_ollama.tasks.searching import open_for_search
 
 # Question to the chat model about each window.
 WINDOW = (
@@ -52,6 +52,7 @@ def _name(given: Mapping[str, Any]) -> str:
     flow_run_name=unless_named(_name),
     description="Summarise documents over all nodes with a chat model; every sentence has its page and a quote.",
 )
+@check_first(report_can_be_made)
 def summarize(
     only: Annotated[
         Only, shown("Only", "Which documents and pages are summarised; all, where nothing is set.")
@@ -103,14 +104,8 @@ def summarize(
         _title(documents),
         TASK,
         lambda run: _begin_windows(run, documents),
-        Connections(
-            store,
-            cluster,
-            model=model,
-            chat_model=chat_model,
-            judge_model=judge_model,
-            other_chat_models=other_chat_models,
-        ),
+        store,
+        (cluster, model, chat_model, judge_model, other_chat_models),
         file=file,
         bounds=limits.to_options(),
     )

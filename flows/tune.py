@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.nodes import NodeSpec, VerifiedCluster
 from prefect_ollama.blocks.printable import escape_markdown
-from prefect_ollama.flows.base import flow, refuse_empty_tabs, unless_named
+from prefect_ollama.flows.base import addresses_fit, check_first, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name, shown
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
@@ -25,6 +25,7 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
     flow_run_name=unless_named(lambda given: f"tune {display_name(given['cluster'])}"),
     description="Measure the number and size of requests with which each node has its highest rate, and save them.",
 )
+@check_first(addresses_fit)
 def tune_nodes(
     cluster: NodesParameter = None,
     model: ModelParameter = None,

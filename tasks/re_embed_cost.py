@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,13 +11,14 @@ import numpy as np
 from prefect import task
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorSalt, shared_cache, vector_keys
-from prefect_ollama.blocks.documents import PARTIAL, STORED
+from prefect_ollama.blocks.documents import PARTIAL, STORED, Document
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words, estimate_units
 from prefect_ollama.tasks.embedding import salt_of
+from prefect_ollama.tasks.planning import LISTED, find_files
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 
 # Texts that are embedded for each node to measure the rate; they are in the cache afterwards.
@@ -27,8 +29,8 @@ SAMPLE_OF_NODE = 12
 class ReEmbedCost:
     """The cost of embedding a table again.
 
-    The cost is counted for the present chunks of the table; another chunker may make other chunks. Changes of files
-    since the table was made are not included either.
+    The cost is counted for the present chunks of the table; another chunker may make other chunks. The texts of files
+    that the table does not have as they are now are estimated by the size of these files.
 
     Attributes:
         table: Where the table is.
@@ -41,9 +43,11 @@ class ReEmbedCost:
         data_bytes: Size of the chunk table.
         texts: Different texts of chunks.
         cached: Of these, with a vector of this model in the cache.
+        files: New and changed files of the sources, which are read and embedded too.
+        file_texts: Their texts, estimated.
         nodes: Nodes that work.
         texts_per_second: Measured rate of all nodes together, 0 if no text could be embedded.
-        seconds: Estimated time of the nodes for what is not in the cache; files are read meanwhile.
+        seconds: Estimated time of the nodes for all that is not in the cache; files are read meanwhile.
     """
 
     table: str
@@ -56,6 +60,8 @@ class ReEmbedCost:
     data_bytes: int
     texts: int
     cached: int
+    files: int
+    file_texts: int
     nodes: int
     texts_per_second: float
     seconds: float
@@ -67,8 +73,10 @@ class ReEmbedCost:
         nodes, cached = quantity(self.nodes, "node"), quantity(self.cached, "vector is", "vectors are")
         texts = quantity(self.texts, "different text has", "different texts have")
         rate = f"about {_rounded_time(self.seconds)} at {self.texts_per_second:.1f} texts/s of {nodes}"
+        files = quantity(self.files, "new or changed file has", "new and changed files have")
+        more = f", and {files} about {quantity(self.file_texts, 'text')}" if self.files else ""
         return (
-            f"{missing:,} of {texts} to be embedded with {self.model!r}: "
+            f"{missing:,} of {texts} to be embedded with {self.model!r}{more}: "
             f"{rate if self.texts_per_second else 'the time is unknown'}. {cached} in the cache."
         )
 
@@ -77,20 +85,28 @@ class ReEmbedCost:
 
 
 @task(name="estimate the cost", **UNCACHED)
-def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheSpec | None) -> ReEmbedCost:
+def estimate_cost(
+    store: Opaque[Store], verified: VerifiedCluster, cache: CacheSpec | None, exclude: Sequence[str] = ()
+) -> ReEmbedCost:
     """Measure the nodes' rate on some of a table's texts, and count what they would have to embed.
 
+    Args:
+        exclude: As for `find_files`.
+
     Raises:
+        ConfigurationError: A source of the table is not there.
         ClusterError: No node works any more.
         TableError: The table cannot be read.
     """
     table = store.content
     model = verified.spec.model
     salt = salt_of(verified, cache)
+    manifest = table.manifest()
+    sizes = _other_sizes(manifest, exclude)
     units_per_second, texts_per_second = _rate(table, verified, cache, salt)
     # Keys are collected and not texts, because a key has 32 bytes and a text may be long.
     seen: set[bytes] = set()
-    cached, units = 0, 0.0
+    cached, units, all_units = 0, 0.0, 0.0
     # In batches, because the texts of a large table do not fit into memory.
     for batch in table.texts():
         keys = vector_keys(salt, batch)
@@ -98,9 +114,13 @@ def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheS
         seen.update(new)
         there = _are_cached(cache, list(new), verified.reference.dimension)
         cached += int(there.sum())
-        missing = (text for text, held in zip(new.values(), there, strict=True) if not held)
-        units += sum(estimate_units(model.document_prefix + text) for text in missing)
-    rows = [row for row in table.manifest() if row.status in (STORED, PARTIAL)]
+        costs = np.array([estimate_units(model.document_prefix + text) for text in new.values()])
+        all_units += float(costs.sum())
+        units += float(costs[~there].sum())
+    rows = [row for row in manifest if row.status in (STORED, PARTIAL)]
+    size = sum(row.size for row in rows)
+    # Part of the table's texts that the other files have, if their bytes have as many texts as those of the table.
+    more = sum(sizes) / size if size else 0.0
     return ReEmbedCost(
         table=str(table.spec),
         model=model.name,
@@ -112,10 +132,24 @@ def estimate_cost(store: Opaque[Store], verified: VerifiedCluster, cache: CacheS
         data_bytes=table.stats().data_bytes,
         texts=len(seen),
         cached=cached,
+        files=len(sizes),
+        file_texts=round(more * len(seen)),
         nodes=len(verified.verifications),
         texts_per_second=texts_per_second,
-        seconds=units / units_per_second if units_per_second else 0.0,
+        seconds=(units + more * all_units) / units_per_second if units_per_second else 0.0,
     )
+
+
+def _other_sizes(manifest: Sequence[Document], exclude: Sequence[str]) -> list[int]:
+    """Return the sizes of the files of all sources that the table does not have, or has in another size."""
+    known = {(row.source, row.path): row.size for row in manifest}
+    listed = [row.path for row in manifest if row.source == LISTED]
+    return [
+        file.size
+        for name in sorted({row.source for row in manifest if row.status in (STORED, PARTIAL)})
+        for file in find_files(listed if name == LISTED else name, exclude).files
+        if known.get((name, file.path)) != file.size
+    ]
 
 
 def _rate(

@@ -20,6 +20,7 @@ from prefect_ollama.tasks.planning import (
     documents_named,
     find_files,
     make_plan,
+    refuse_absent,
     source_display_name,
     source_name,
     unlisted,
@@ -80,6 +81,27 @@ def plan_source(
     for note in plan.notes:
         run_logger().warning("%s", note)
     return Opaque(plan)
+
+
+def check_source(
+    source: str | Sequence[str], table: Store | None, *, allow_empty: bool, exclude: Sequence[str]
+) -> None:
+    """Refuse a source that is not there, before the run starts. No folder is searched.
+
+    Args:
+        source: As for `plan_source`, as all others.
+
+    Raises:
+        ConfigurationError: As for `plan_source`.
+    """
+    source = unlisted(source)
+    # A folder that is gone may be meant, which its plan decides.
+    if allow_empty and isinstance(source, str):
+        return
+    try:
+        refuse_absent(source, exclude)
+    except ConfigurationError as error:
+        raise _with_way_out(error, source, table.manifest() if table is not None else []) from None
 
 
 def _is_outdated(row: Document) -> bool:

@@ -584,10 +584,10 @@ class TestRendering:
         ):
             assert name in text
         assert "2 (1 failed, 1 stored)" in text
-        assert "1,234 characters (header 1,200, hyphen 34)" in text
+        assert "1,234 characters (running heads 1,200, hyphens at line ends 34)" in " ".join(text.split())
         assert "3 pages in 7.2 s" in text
         assert "1 attached file was not read: plan.xlsx." in text
-        assert "9 × Head of the report (header, good.pdf)" in text
+        assert "good.pdf: “Head of the report” (running heads), 9 times" in text
         assert max(map(len, text.splitlines())) <= 80
 
     def test_of_a_plan(self) -> None:

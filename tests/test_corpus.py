@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from prefect_ollama import Corpus, open_corpus
+from prefect_ollama import Corpus, Filter, open_corpus
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import (
     ClusterError,
@@ -71,6 +71,32 @@ def test_nodes_are_verified_once_and_asked_often(library: Library) -> None:
         assert requests([library.node]) == first + 3
         served = library.node.stats()["served"]
     assert text_hash(QUERY_PREFIX + "chain 2") in served
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "told"),
+    [
+        ("search", {"mode": "nonsense"}, "no mode 'nonsense'.*'vector', 'text', 'hybrid'"),
+        ("search", {"limit": 0}, "cannot return 0 chunks"),
+        ("search_all", {"limit": 2.5}, "cannot return 2.5 chunks"),
+        ("search_all", {"around": -1}, "no -1 passages"),
+        ("search", {"around": "page"}, "no 'page' passages"),
+        ("ask", {"mode": "nonsense"}, "no mode 'nonsense'"),
+        ("ask", {"only": Filter(documents=("absent.pdf",))}, "no document"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_a_node_is_asked(
+    library: Library, method: str, given: dict[str, Any], told: str
+) -> None:
+    question = ["chain"] if method == "search_all" else "chain"
+    with open_corpus(library.spec.uri, library.node.url) as corpus:
+        with pytest.raises(ConfigurationError, match=told):
+            getattr(corpus, method)(question, **given)
+        with pytest.raises(ConfigurationError, match="in place of a list"):
+            corpus.search_all("chain")
+    with pytest.raises(ConfigurationError, match="The name of a model is empty"):
+        open_corpus(library.spec.uri, library.node.url, chat_model=" ")
+    assert requests([library.node]) == 0
 
 
 def test_words_need_no_node(library: Library) -> None:

@@ -182,7 +182,7 @@ def test_the_nearest_names_are_suggested(corpus: Corpus) -> None:
         with pytest.raises(ConfigurationError) as caught:
             paths(corpus, only)
         assert nearest in caught.value.remedy
-        assert caught.value.state == "Nothing was searched."
+        assert caught.value.state == "Nothing was done.", "`documents` and `summarize` do not search"
     with pytest.raises(ConfigurationError, match="no document") as caught:
         paths(corpus, Filter(documents=("qqqqqqqq",)))
     assert "prefect-ollama documents" in caught.value.remedy

@@ -139,6 +139,10 @@ def test_an_update_of_ollama_is_found_in_table_cache_and_search(
     assert cost.model == MODEL
     assert cost.texts_per_second > 0
     assert "0 of 2 different texts have to be embedded" in str(cost)
+    # The file that came after the table is read and embedded too, if no pattern excludes it.
+    assert (cost.files, cost.file_texts, cost.seconds > 0) == (1, 1, True)
+    assert "and 1 new or changed file has about 1 text: about" in str(cost)
+    assert re_embed_cost(LanceTable(uri=str(old)), node.url, exclude=["more.pdf"]).files == 0
     assert "2 vectors are in the cache" in str(cost)
     shown = Console(width=200, file=StringIO(), force_terminal=False)
     shown.print(render.re_embedding(cost))

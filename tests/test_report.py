@@ -136,7 +136,7 @@ def test_the_totals_say_where_vectors_came_from_and_what_was_left_out() -> None:
         "time: 2.0 s, 5.0 chunks/s, 1.2 node-seconds",
         "pages read by OCR: 1, in 7.2 s of the parsers",
     ]
-    assert "characters dropped: header 100, hyphen 20" in items(made)
+    assert "characters dropped: running heads 100, hyphens at line ends 20" in items(made)
 
 
 def test_the_nodes_and_a_picture_have_their_place() -> None:
@@ -174,15 +174,19 @@ def test_what_was_left_out_of_files_that_are_stored_is_listed_and_bounded() -> N
     files = [FileReport("a.pdf", "stored", notes=(note,), dropped_lines=(*lines, DroppedLine("", "", 9)))]
     made = report_markdown(report(*files, FileReport("b.pdf", "stored")))
     assert f"a.pdf: {note}" in items(made)
-    listed = [item for item in items(made) if " × Head" in item]
+    listed = [item for item in items(made) if "Head" in item]
     assert len(listed) == LINES
-    assert listed[0] == "500 × Head 0 | of *all* (header, a.pdf)"
+    assert listed[0] == "a.pdf: “Head 0 | of *all*” (running heads), 500 times"
     assert f"and {80 - LINES} more" in made
     assert "Running heads" in made
     assert report(*files).ok
+    numbers = (DroppedLine("page-number", "3", 51), DroppedLine("page-number", "9", 1))
+    numbered = items(report_markdown(report(FileReport("a.pdf", "stored", dropped_lines=numbers))))
+    assert "a.pdf: “3” and others (page numbers), 51 times" in numbered
+    assert "a.pdf: “9” (page numbers), 1 time" in numbered
     nothing = report_markdown(report(FileReport("b.pdf", "stored")))
     assert "Not read" not in nothing
-    assert "Lines dropped" not in nothing
+    assert "Lines left out" not in nothing
 
 
 def test_a_run_that_changed_the_table_says_how_to_undo_it() -> None:

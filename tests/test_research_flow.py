@@ -15,7 +15,7 @@ from prefect_ollama.blocks.errors import ChatError, ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import Limits, Only, research, summarize
 from tests.corpus_samples import embedded_document, identity_of, write_table
-from tests.flow_samples import latest_artifact, prose
+from tests.flow_samples import latest_artifact, prose, requests
 from tests.nodes import Node, nodes
 from tests.research_samples import (
     COUNTED,
@@ -275,10 +275,12 @@ def test_a_part_that_fails_does_not_end_the_others(
 
 
 def test_a_report_needs_a_chat_model(prefect_server: str, pair: list[Node], place: LanceTable) -> None:
+    before = requests(pair)
     with pytest.raises(ConfigurationError, match="No chat model is named"):
         research(QUESTION, [pair[0].url], place)
     with pytest.raises(ConfigurationError, match="No chat model is named"):
         summarize(cluster=[pair[0].url], table=place)
+    assert requests(pair) == before, "no node is asked before that"
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.lance._runs import alive
-    from prefect_ollama.blocks.lance._search import Mode
+    from prefect_ollama.blocks.lance._search import Mode, check_search
     from prefect_ollama.blocks.lance._words import folded
     from prefect_ollama.blocks.lance.arrow import chunk_ids, text_hash
     from prefect_ollama.blocks.lance.commits import drop, open_tables, refuse_unwritable

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,22 @@ CLOSE_LOSS: Final = 1.5
 CLOSE_CHUNKS: Final = 4
 
 
+def check_search(mode: Mode, limit: float) -> None:
+    """Check what a search can be asked for, before nodes embed the question.
+
+    Raises:
+        ConfigurationError: There is no such mode, or the limit is below 1 or too high.
+    """
+    if mode not in get_args(Mode):
+        raise ConfigurationError(
+            f"A search has no mode {mode!r}.", remedy=f"Give one of {', '.join(map(repr, get_args(Mode)))}."
+        )
+    if not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        raise ConfigurationError(
+            f"A search cannot return {limit!r} chunks.", remedy=f"Ask for 1 to {MAX_LIMIT:,}."
+        )
+
+
 # Hits by the hash of their text, the best first.
 _Found = dict[str, Hit]
 
@@ -84,10 +100,7 @@ class Search:
     fresh: Fresh | None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MAX_LIMIT:
-            raise ConfigurationError(
-                f"A search cannot return {self.limit:,} chunks.", remedy=f"Ask for 1 to {MAX_LIMIT:,}."
-            )
+        check_search(self.mode, self.limit)
         if self.mode in ("vector", "hybrid") and self.vector is None:
             raise ConfigurationError(f"A search by {self.mode!r} needs the question's vector.")
         if self.mode in ("text", "hybrid") and not self.text.strip():

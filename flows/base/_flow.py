@@ -23,7 +23,8 @@ from prefect.utilities.callables import get_call_parameters
 from prefect_ollama.blocks.awaited import awaited
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.printable import printable
-from prefect_ollama.flows.base._temporary_server import ensure_server
+from prefect_ollama.flows.base._first_checks import CHECKS
+from prefect_ollama.flows.base._temporary_server import ensure_server, uses_temporary
 from prefect_ollama.tasks.planning import kept_list
 
 P = ParamSpec("P")
@@ -54,16 +55,21 @@ class Flow(prefect.Flow[P, R]):
 
         Raises:
             ServerUnavailable: There is no Prefect server to run with.
-            ConfigurationError: The parameters are larger than the server takes.
+            ConfigurationError: The parameters cannot work, or are larger than the server takes.
         """
+        try:
+            parameters = get_call_parameters(
+                self.fn, args, {k: v for k, v in kwargs.items() if k not in _CALL}
+            )
+        except (ParameterBindError, TypeError):
+            parameters = None  # Prefect says what is wrong with the call
+        if parameters is not None and not kwargs.get("return_state") and uses_temporary():
+            # Prefect would do it, too, but not before its server runs.
+            valid = self.validate_parameters(parameters)
+            for check in getattr(self.fn, CHECKS, ()):
+                check(valid)
         ensure_server()
         with ExitStack() as lists:
-            try:
-                parameters = get_call_parameters(
-                    self.fn, args, {k: v for k, v in kwargs.items() if k not in _CALL}
-                )
-            except (ParameterBindError, TypeError):
-                parameters = None  # Prefect says what is wrong with the call
             if parameters is not None and _is_long(parameters.get(_SOURCE)):
                 folder = get_current_settings().home / "ollama-lists"
                 parameters[_SOURCE] = lists.enter_context(kept_list(folder, parameters[_SOURCE]))

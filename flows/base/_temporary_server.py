@@ -60,6 +60,11 @@ ANSWER_INTERVAL_S: Final = 0.5
 _lock = threading.Lock()
 
 
+def uses_temporary() -> bool:
+    """Return whether a flow that is called here needs a temporary server."""
+    return FlowRunContext.get() is None and not PREFECT_API_URL.value()
+
+
 def ensure_server() -> None:
     """Check that Prefect's server answers, or start a temporary one if none is configured.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         ParsedDocument,
         Problem,
     )
-    from prefect_ollama.tasks.parsing.dropped import DroppedLine
+    from prefect_ollama.tasks.parsing.dropped import RULE_NAMES, DroppedLine
     from prefect_ollama.tasks.parsing.errors import REMEDIES
     from prefect_ollama.tasks.parsing.format import DocumentFormat
     from prefect_ollama.tasks.parsing.formats import FORMATS, Parsers, format_of

@@ -9,6 +9,20 @@ from typing import Final, NamedTuple
 _MAX_LINES: Final = 50
 _MAX_LINE_CHARACTERS: Final = 120
 
+# What reports call the text that each rule leaves out.
+RULE_NAMES: Final = {
+    "header": "running heads",
+    "footer": "running feet",
+    "page-number": "page numbers",
+    "table-header": "repeated table headers",
+    "hyphen": "hyphens at line ends",
+    "leader": "dots before page numbers",
+    "copy": "text drawn again",
+    "garbled": "garbled text",
+    "invisible": "invisible characters",
+    "unknown": "characters without Unicode",
+}
+
 
 class DroppedLine(NamedTuple):
     """A line that was left out.

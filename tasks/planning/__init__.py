@@ -21,6 +21,6 @@ if TYPE_CHECKING:
         source_name,
     )
     from prefect_ollama.tasks.planning.plan import Plan, make_plan
-    from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files
+    from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files, refuse_absent
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -11,9 +11,9 @@ import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from prefect_ollama.blocks.documents import FAILED, Document
@@ -95,6 +95,7 @@ def find_files(source: str | Path | Sequence[str | Path], exclude: Sequence[str]
 
 
 def _found(path: Path, excluded: Excluded) -> Source:
+    _refuse_absent(path)
     if path.is_dir():
         root = path.resolve()
         if not os.access(root, os.R_OK | os.X_OK):
@@ -102,26 +103,44 @@ def _found(path: Path, excluded: Excluded) -> Source:
         return _gathered(root, walk(root, excluded), whole=True)
     if path.exists() or path.is_symlink():
         return _listed([path], excluded)
-    if glob.has_magic(str(path)):
-        # The part before the pattern is the source, so that documents keep their paths when the pattern changes.
-        before = list(takewhile(lambda part: not glob.has_magic(part), path.parts))
-        fixed = Path(*before).absolute()
-        if not fixed.is_dir():
-            raise _missing(fixed)
-        root = fixed.resolve()
-        found = root.glob("/".join(path.parts[len(before) :]))
-        wanted = sorted(
-            {each for each in found if each.suffix.lower() in SUFFIXES and not _hidden(each, root)}
+    root = _before_pattern(path).resolve()
+    found = root.glob("/".join(dropwhile(lambda part: not glob.has_magic(part), path.parts)))
+    wanted = sorted({each for each in found if each.suffix.lower() in SUFFIXES and not _hidden(each, root)})
+    if not wanted:
+        raise ConfigurationError(
+            f"No PDF fits the pattern {str(path)!r}.",
+            state="Nothing was changed.",
+            remedy="Check the pattern; `**` stands for any number of folders. Hidden files are left out.",
         )
-        if not wanted:
-            raise ConfigurationError(
-                f"No PDF fits the pattern {str(path)!r}.",
-                state="Nothing was changed.",
-                remedy="Check the pattern; `**` stands for any number of folders. Hidden files are left out.",
-            )
-        kept = [each for each in wanted if not excluded(each.relative_to(root).as_posix())]
-        return _gathered(root, ((each, None) for each in kept), whole=False)
-    raise _missing(path)
+    kept = [each for each in wanted if not excluded(each.relative_to(root).as_posix())]
+    return _gathered(root, ((each, None) for each in kept), whole=False)
+
+
+def refuse_absent(source: str | Path | Sequence[str | Path], exclude: Sequence[str] = ()) -> None:
+    """Refuse a source that is not there, and patterns that cannot be read. No folder is searched.
+
+    Raises:
+        ConfigurationError: As for `find_files`.
+    """
+    excluded_by(exclude)
+    # `find_files` says which right or disk is missing.
+    with suppress(OSError):
+        if isinstance(source, str | Path):
+            _refuse_absent(with_home(source))
+
+
+def _refuse_absent(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        return
+    if not glob.has_magic(str(path)):
+        raise _missing(path)
+    if not (fixed := _before_pattern(path)).is_dir():
+        raise _missing(fixed)
+
+
+def _before_pattern(path: Path) -> Path:
+    # This part is the source, so that documents keep their paths when the pattern changes.
+    return Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)).absolute()
 
 
 def _hidden(location: Path, root: Path) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from prefect_ollama.tasks.parsing import RULE_NAMES
+
 # Key of a field's label, in its metadata: every report shows the field under it, unless it is 0.
 LABEL = "label"
 
@@ -72,7 +74,8 @@ class RunStatistics:
     @property
     def dropped_by_rule(self) -> str:
         """The characters that parsing left out, as text by rule, the most frequent rule first."""
-        return ", ".join(f"{rule} {count:,}" for rule, count in Counter(self.dropped).most_common())
+        counts = Counter(self.dropped).most_common()
+        return ", ".join(f"{RULE_NAMES.get(rule, rule)} {count:,}" for rule, count in counts)
 
     def labelled(self) -> dict[str, str]:
         """Return the counters with a label as text, without those that are 0."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prefect_ollama.blocks.nodes import NodeStatus
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.tasks.parsing import RULE_NAMES, DroppedLine
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport
@@ -173,13 +174,19 @@ def _dropped_lines(report: IngestReport) -> Section:
     # A line that was dropped often and wrongly does the most harm, so the most frequent ones come first.
     lines.sort(key=lambda each: -each[1].times)
     return Section(
-        "Lines dropped",
-        [Item(f"{line.times} × {line.text} ({line.rule}, {path})") for path, line in lines],
+        "Lines left out",
+        [Item(_left_out(line), path) for path, line in lines],
         LINES,
-        "Running heads, feet and page numbers that repeat. The option *Running heads* (`--running-heads keep`) keeps "
-        "them.",
+        "These lines repeat from page to page, and so are not in the table. The option *Running heads* "
+        "(`--running-heads keep`) keeps them.",
         "What the flow returns (`--json`) holds them by file (`dropped_lines`).",
     )
+
+
+def _left_out(line: DroppedLine) -> str:
+    # Page numbers are listed by the first one.
+    others = " and others" if line.rule == "page-number" and line.times > 1 else ""
+    return f"“{line.text}”{others} ({RULE_NAMES.get(line.rule, line.rule)}), {quantity(line.times, 'time')}"
 
 
 def _files(report: IngestReport) -> Iterator[Section]:

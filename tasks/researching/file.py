@@ -11,7 +11,7 @@ from prefect_ollama.blocks.user_path import with_home
 
 
 def check_output(path: str) -> Path:
-    """Return where a report is to be written. Call it before the work that the report is about.
+    """Return where a text is to be written. Call it before the work that makes the text.
 
     Raises:
         ConfigurationError: Nothing can be written there.
@@ -26,8 +26,8 @@ def check_output(path: str) -> Path:
         why = "its folder cannot be written to"
     if why:
         raise ConfigurationError(
-            f"The report cannot be written to {str(file)!r}: {why}.",
-            state="Nothing was asked.",
+            f"{str(file)!r} cannot be written: {why}.",
+            state="Nothing was done.",
             remedy="Name a file in a folder that you may write to.",
         )
     return file
@@ -42,6 +42,10 @@ def write_file(file: Path, text: str) -> None:
     # In the same folder: a rename is atomic only within one file system. Two runs may write the same report at once.
     beside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
     try:
+        # A device or a pipe cannot be replaced.
+        if file.exists() and not file.is_file():
+            file.write_text(text, encoding="utf-8", errors="backslashreplace")
+            return
         try:
             with beside.open("x", encoding="utf-8", errors="backslashreplace") as opened:
                 opened.write(text)

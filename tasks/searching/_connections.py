@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.tasks.prefect_state import run_logger
+from prefect_ollama.tasks.searching.question import NOT_SEARCHED
 from prefect_ollama.tasks.searching.reranker import Reranker, Score
 
 if TYPE_CHECKING:
@@ -31,13 +32,19 @@ class Connections:
         self,
         store: Store,
         cluster: Nodes | None,
-        *,
         model: str | None,
         chat_model: str | None,
         judge_model: str | None,
         other_chat_models: Sequence[str] = (),
+        *,
         reranker: Reranker | None = None,
     ) -> None:
+        if not all(name is None or name.strip() for name in (model, chat_model, judge_model)):
+            raise ConfigurationError(
+                "The name of a model is empty.",
+                state=NOT_SEARCHED,
+                remedy="Write a name, or leave the model out.",
+            )
         self._cluster, self._model = cluster, model
         self._chat_models = chat_model, judge_model, other_chat_models
         self.reranker = reranker
@@ -110,6 +117,24 @@ class Connections:
                 spec = with_models(self._spec, *self._chat_models)
                 self._answering = self._opened.enter_context(answering_nodes(spec, nodes))
             return self._answering
+
+    def refuse_no_chat(self) -> None:
+        """Refuse a report without a chat model, before a node is asked.
+
+        Raises:
+            ConfigurationError: Neither the caller nor the cluster names one, or a block is missing or wrong.
+        """
+        from prefect_ollama.blocks.resolve import resolve_cluster
+        from prefect_ollama.tasks.answering import with_models
+
+        found = resolve_cluster(self._cluster, model=self._model or self.store.identity.model)
+        if with_models(found.spec, *self._chat_models).chat is None:
+            raise ConfigurationError(
+                "No chat model is named, and a report needs one.",
+                state="Nothing was asked.",
+                remedy="Name one: the option --chat-model, the parameter *Chat model*, or that field of the cluster "
+                "block. `ask` answers with sentences of the documents if there is none.",
+            )
 
     def scoring(self, reranker: Reranker, asking: Asking) -> Score:
         """Return what scores passages."""

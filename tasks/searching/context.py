@@ -16,18 +16,25 @@ Around = int | Literal["section"]
 BELOW = " > "
 
 
+def check_around(around: Around | float) -> None:
+    """Check how many passages around a hit are asked for.
+
+    Raises:
+        ConfigurationError: It is neither "section" nor a number from 0 on.
+    """
+    if around != "section" and (not isinstance(around, int) or around < 0):
+        raise ConfigurationError(
+            f"There are no {around!r} passages around a hit.", remedy='Give 0 or more, or "section".'
+        )
+
+
 def with_context(store: Store, hits: Sequence[Hit], around: Around) -> list[Hit]:
     """Return hits with the passages around them (`Hit.around`), in reading order, the hit included.
 
     Args:
         around: How many passages before and after, or "section" for those under the same heading and the headings below
             it.
-
-    Raises:
-        ConfigurationError: The number is below 0.
     """
-    if isinstance(around, int) and around < 0:
-        raise ConfigurationError(f"There are no {around} passages around a hit.", remedy="Give 0 or more.")
     if not around:
         return list(hits)
     # Several hits of one document are usual, so each document is read once.

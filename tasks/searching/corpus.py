@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit
-from prefect_ollama.blocks.errors import ClusterError, PrefectOllamaError
-from prefect_ollama.blocks.lance import Mode, StoreSpec
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, PrefectOllamaError
+from prefect_ollama.blocks.lance import Mode, StoreSpec, check_search
 from prefect_ollama.blocks.resolve import limits_folder, resolve_table
 from prefect_ollama.tasks.searching._connections import Connections, open_for_search
-from prefect_ollama.tasks.searching.context import Around, with_context
+from prefect_ollama.tasks.searching.context import Around, check_around, with_context
 from prefect_ollama.tasks.searching.filter import Filter
-from prefect_ollama.tasks.searching.question import about_question, normalised
+from prefect_ollama.tasks.searching.question import NOT_SEARCHED, about_question, normalised
 from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, not_reordered, reranker_of
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class Corpus:
         self._open = Connections(
             open_for_search(place),
             cluster,
-            model=model,
-            chat_model=chat_model,
-            judge_model=judge_model,
+            model,
+            chat_model,
+            judge_model,
             reranker=named,
         )
 
@@ -156,6 +156,15 @@ class Corpus:
         one_per_document: bool = False,
         around: Around = 0,
     ) -> list[Found]:
+        # All arguments are checked before a node is asked.
+        check_search(mode, limit)
+        check_around(around)
+        if isinstance(questions, str):
+            raise ConfigurationError(
+                "A text is given in place of a list of questions.",
+                state=NOT_SEARCHED,
+                remedy="Give a list, or use `search` for one question.",
+            )
         # Taken once: another thread may open the table again meanwhile.
         store, reranker = self._open.table(), self._open.reranker
         asked = [normalised(each) for each in questions]

@@ -28,8 +28,8 @@ MAX_COMPARED_NAMES: Final = 20_000
 # Pages are 32-bit integers in the table, and LanceDB compares them with no larger number.
 LAST_PAGE: Final = 2**31 - 1
 
-# All errors of a filter come before the search.
-STATE: Final = "Nothing was searched."
+# Commands that list or summarise documents have a filter too, so the state names no search.
+STATE: Final = "Nothing was done."
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Final
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, TextTooLong
+
+# The state in errors that come before a search.
+NOT_SEARCHED: Final = "Nothing was searched."
 
 
 def normalised(question: str) -> str:
@@ -19,7 +23,7 @@ def normalised(question: str) -> str:
     text = unicodedata.normalize("NFC", question).strip()
     # Nodes refuse an empty text, each with a message of its own.
     if not text:
-        raise ConfigurationError("The question is empty.", state="Nothing was searched.")
+        raise ConfigurationError("The question is empty.", state=NOT_SEARCHED)
     return text
 
 

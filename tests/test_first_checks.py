@@ -1,0 +1,121 @@
+"""What cannot work is refused before a temporary Prefect server starts, which takes seconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.exceptions import ParameterTypeError
+
+from prefect_ollama.blocks import LanceTable
+from prefect_ollama.blocks.errors import ConfigurationError, TableMissing
+from prefect_ollama.blocks.lance import Store, StoreSpec
+from prefect_ollama.flows import (
+    Advanced,
+    Only,
+    ask,
+    check_nodes,
+    discover_nodes,
+    forget,
+    ingest_pdfs,
+    maintain_table,
+    re_embed,
+    re_embed_cost,
+    research,
+    roll_back,
+    search,
+    summarize,
+    tune_nodes,
+)
+from prefect_ollama.flows.base import _flow
+from prefect_ollama.tasks.researching import check_output, write_file
+from tests.store_samples import IDENTITY, embedded, sentences
+
+ABSENT = "/no/such/database/"
+URL = "http://127.0.0.1:9"
+
+
+class ServerStarted(Exception):
+    """A flow went on to start a server."""
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> None:
+        raise ServerStarted
+
+    monkeypatch.setattr(_flow, "uses_temporary", lambda: True)
+    monkeypatch.setattr(_flow, "ensure_server", start)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> LanceTable:
+    store = Store.open(StoreSpec(str(tmp_path / "db"), "documents"), identity=IDENTITY, create=True)
+    store.begin_run("first", "papers")
+    store.write([embedded("a.pdf", sentences("a", 2))])
+    store.end_run()
+    return LanceTable(uri=str(tmp_path / "db"))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda _: ingest_pdfs("/no/such/folder"), ConfigurationError, "'/no/such/folder' is not there"),
+        (lambda _: ingest_pdfs("/no/such/*.pdf"), ConfigurationError, "'/no/such' is not there"),
+        (lambda _: ingest_pdfs("@/no/such/list"), ConfigurationError, "list of files .* cannot be read"),
+        (lambda _: ingest_pdfs(os.curdir, "ftp://x"), ConfigurationError, "must begin with http"),
+        (lambda _: search("x", mode="nonsense"), ParameterTypeError, "mode"),
+        (lambda _: search("x", table=ABSENT), TableMissing, "no table"),
+        (lambda _: ask("x", ["http://"], table=ABSENT), ConfigurationError, "http://"),
+        (lambda at: ask("x", URL, at, only=Only(documents=["no.pdf"])), ConfigurationError, "no document"),
+        (lambda at: research("x", URL, at), ConfigurationError, "No chat model is named"),
+        (lambda at: summarize(cluster=[URL], table=at), ConfigurationError, "No chat model is named"),
+        (lambda at: research("x", URL, at, file="/no/such/a.md"), ConfigurationError, "cannot be written"),
+        (lambda at: research("x", URL, at, other_chat_models=["a"]), ConfigurationError, "no chat model"),
+        (lambda _: check_nodes("ftp://x"), ConfigurationError, "must begin with http"),
+        (lambda _: tune_nodes(["ftp://x"]), ConfigurationError, "must begin with http"),
+        (lambda _: re_embed(ABSENT), TableMissing, "no table"),
+        (lambda _: re_embed_cost(ABSENT), TableMissing, "no table"),
+        (lambda _: maintain_table(ABSENT), TableMissing, "no table"),
+        (lambda _: forget(["x"], ABSENT), TableMissing, "no table"),
+        (lambda _: roll_back("x", ABSENT), TableMissing, "no table"),
+        (lambda _: discover_nodes("10.0.0.0/8"), ConfigurationError, "addresses"),
+        (lambda _: discover_nodes("home"), ParameterTypeError, "192.168.1.0/24"),
+    ],
+)
+def test_wrong_parameters_start_no_server(
+    call: Callable[[Any], object], error: type[Exception], told: str, place: LanceTable
+) -> None:
+    with pytest.raises(error, match=told):
+        call(place)
+
+
+def test_parameters_that_may_work_go_on(place: LanceTable, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    for call in (
+        lambda: maintain_table(place),
+        lambda: maintain_table("block:of-a-server"),
+        lambda: check_nodes("cluster-of-a-server"),
+        lambda: research("x", URL, place, chat_model="qwen3"),
+        lambda: ingest_pdfs(str(tmp_path), table=ABSENT),
+        # The table decides whether a folder that is gone is meant.
+        lambda: ingest_pdfs(gone, table=place, advanced=Advanced(allow_empty=True)),
+        # Prefect reports a wrong call with its own state.
+        lambda: search("x", mode="nonsense", return_state=True),
+    ):
+        with pytest.raises(ServerStarted):
+            call()
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Both ends, so that neither waits for the other.
+    descriptor = os.open(pipe, os.O_RDWR)
+    write_file(check_output(str(pipe)), "text")
+    assert os.read(descriptor, 100) == b"text"
+    os.close(descriptor)
+    assert pipe.is_fifo()
