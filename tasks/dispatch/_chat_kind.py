@@ -208,8 +208,11 @@ def _usable(sent: SentChat, reply: ChatReply, node: str) -> Any:
         limit, written = sent.request.max_tokens, reply.answer_tokens
         # Ollama calls both causes "length". Its versions differ by one in what they count, and others count nothing.
         if 0 < written < limit - 1:
-            place = f"before its context was full, after {quantity(written, 'token')}"
-            raise AnswerRejected(f"did not end its answer {place}.", node=node, cut="context")
+            raise AnswerRejected(
+                f"did not end its answer before its context was full, after {quantity(written, 'token')}.",
+                node=node,
+                cut="context",
+            )
         raise AnswerRejected(
             f"did not end its answer within {quantity(limit, 'token')}.", node=node, cut="tokens"
         )
