@@ -103,7 +103,7 @@ def test_a_source_can_be_named_and_a_limit_holds(library: Library) -> None:
     assert search("tides", library.urls, library.table, source=str(library.folder))
     with pytest.raises(ConfigurationError, match='no source "it\'s elsewhere"') as caught:
         search("tides", library.urls, library.table, source="it's elsewhere")
-    assert caught.value.state == "Nothing was searched."
+    assert caught.value.state == "Nothing was done."
     only = Only(documents=["gears.pdf"], first_page=2)
     assert {
         (hit.path, hit.page_to) for hit in search("tides", None, library.table, mode="text", only=only)
