@@ -123,6 +123,7 @@ def _name() -> str:
     cache_policy=BundlePolicy(),
     cache_expiration=RESULTS_KEPT,
     persist_result=True,
+    result_serializer="pickle",  # a user's settings may name one that cannot hold vectors
     # Without this the vectors of all bundles would stay in memory until the run ends.
     cache_result_in_memory=False,
     # The dispatcher has already tried every node. Zero and not the default, which a user's settings may raise.

@@ -30,7 +30,7 @@ from prefect_ollama.tasks.planning import (
     document_id,
     hash_descriptor,
 )
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger, runs_on
+from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger, runs_on
 from prefect_ollama.tasks.reporting import RunStatistics
 
 
@@ -91,7 +91,7 @@ def _name() -> str:
 
 # No retries, even if the user's settings ask for them: the same bytes give the same result, and the pipeline divides
 # bundles whose worker died, and starts them again.
-@task(name="parse", task_run_name=_name, retries=0)
+@task(name="parse", task_run_name=_name, retries=0, **UNCACHED)
 @runs_on("parse")
 def parse_bundle(bundle: Opaque[Bundle], chunking_plan: Opaque[ChunkingPlan]) -> Opaque[ChunkedBundle]:
     """Parse and chunk the files of a bundle."""

@@ -52,6 +52,7 @@ class StepPolicy(CachePolicy):
     cache_policy=StepPolicy(),
     cache_expiration=RESULTS_KEPT,
     persist_result=True,
+    result_serializer="pickle",  # a user's settings may name one that cannot hold these results
     cache_result_in_memory=False,
     # The dispatcher has already asked other nodes.
     retries=0,

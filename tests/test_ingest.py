@@ -23,7 +23,13 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.filesystems import LocalFileSystem
-from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
+    PREFECT_HOME,
+    PREFECT_RESULTS_DEFAULT_SERIALIZER,
+    PREFECT_RESULTS_PERSIST_BY_DEFAULT,
+    temporary_settings,
+)
 from pydantic import SecretStr
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
@@ -324,8 +330,11 @@ def test_a_text_is_embedded_once_for_all_files_tables_and_runs(
 def test_prefect_keeps_no_result_of_what_is_stored(
     ingest: Ingest, trio: list[Node], tmp_path: Path, home: Path
 ) -> None:
-    ingest(str(write_folder(tmp_path / "papers", ["a", "b"])), trio)
+    with temporary_settings(updates={PREFECT_RESULTS_PERSIST_BY_DEFAULT: True}):
+        ingest(str(write_folder(tmp_path / "papers", ["a", "b"])), trio)
     assert [path for path in home.rglob("prefect-ollama-*") if path.is_file()] == []
+    kept = [path for path in home.rglob("storage/*") if path.is_file()]
+    assert len(kept) == 1, "the report of the flow, and no text of a document"
 
 
 def encrypted(path: Path) -> None:
@@ -677,7 +686,9 @@ def test_what_was_embedded_and_not_stored_is_cached(
     def fail(self: object) -> None:
         raise OSError("No space left on device")
 
-    with monkeypatch.context() as patch:
+    # Results of bundles are kept whatever the user chose for the results of tasks.
+    as_json = temporary_settings(updates={PREFECT_RESULTS_DEFAULT_SERIALIZER: "json"})
+    with monkeypatch.context() as patch, as_json:
         patch.setattr("prefect_ollama.tasks.store.Writer.flush", fail)
         with pytest.raises(OSError, match="No space"):
             ingest(str(folder), trio)
