@@ -126,6 +126,7 @@ def re_embedding(what: ReEmbedCost) -> RenderableType:
             f"{quantity(what.chunks, 'chunk')} and {quantity(what.tokens, 'token')}."
         ),
         line(what.work),
+        *([line(what.losses, "yellow")] if what.losses else []),
         line(f"Nodes worked {what.node_seconds:.0f} node-seconds on them before."),
         line(
             f"The new table takes as much room as the old one until it replaces it: {what.data_bytes / 2**20:.0f} MiB. "

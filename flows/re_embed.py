@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from prefect.runtime import flow_run
@@ -101,7 +102,8 @@ def re_embed(
     listed = sorted(row.path for row in before if row.source == LISTED)
     wanted = _model(store, cluster, model)
     # Before the work, so that a user can stop an expensive one.
-    run_logger().info("%s", _cost(store, cluster, wanted, exclude, place.staging))
+    cost = _cost(store, cluster, wanted, exclude, place.staging)
+    run_logger().log(logging.WARNING if cost.losses else logging.INFO, "%s", cost)
     # Beside the old table, and under the same name each time, so that an interrupted run finds its own work again.
     staging = LanceTable(uri=place.uri, table=place.staging.table, storage_options=SecretDict(place.options))
     reports = [

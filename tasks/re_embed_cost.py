@@ -18,11 +18,14 @@ from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Dispatcher, divide_long_words, estimate_units
 from prefect_ollama.tasks.embedding import salt_of
-from prefect_ollama.tasks.planning import LISTED, find_files
+from prefect_ollama.tasks.planning import LISTED, find_files, location_of
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque
 
 # Texts that are embedded for each node to measure the rate; they are in the cache afterwards.
 SAMPLE_OF_NODE = 12
+
+# Documents that the text of the losses names; more are hard to read.
+MAX_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class ReEmbedCost:
         cached: Of these, with a vector of this model in the cache.
         files: New and changed files of the sources, which are read and embedded too.
         file_texts: Their texts, estimated.
+        absent: Paths of documents without a file, or with one that is excluded. The new table will not have them.
         nodes: Nodes that work.
         texts_per_second: Measured rate of all nodes together, 0 if no text could be embedded.
         seconds: Estimated time of the nodes for all that is not in the cache; files are read meanwhile.
@@ -62,6 +66,7 @@ class ReEmbedCost:
     cached: int
     files: int
     file_texts: int
+    absent: tuple[str, ...]
     nodes: int
     texts_per_second: float
     seconds: float
@@ -80,8 +85,22 @@ class ReEmbedCost:
             f"{rate if self.texts_per_second else 'the time is unknown'}. {cached} in the cache."
         )
 
+    @property
+    def losses(self) -> str:
+        """The documents that the new table will lack, as text; empty for none."""
+        if not self.absent:
+            return ""
+        shown = ", ".join(map(repr, self.absent[:MAX_SHOWN])) + (
+            ", …" if len(self.absent) > MAX_SHOWN else ""
+        )
+        return (
+            f"{quantity(len(self.absent), 'document has', 'documents have')} no file in the sources, or an excluded "
+            f"one, and will not be in the new table: {shown}. To keep them, put the files back first."
+        )
+
     def __str__(self) -> str:
-        return f"Table {self.table}, {quantity(self.documents, 'document')}: {self.work}"
+        said = f"Table {self.table}, {quantity(self.documents, 'document')}: {self.work}"
+        return f"{said} {self.losses}".rstrip()
 
 
 @task(name="estimate the cost", **UNCACHED)
@@ -102,7 +121,7 @@ def estimate_cost(
     model = verified.spec.model
     salt = salt_of(verified, cache)
     manifest = table.manifest()
-    sizes = _other_sizes(manifest, exclude)
+    sizes, absent = _compare_files(manifest, exclude)
     units_per_second, texts_per_second = _rate(table, verified, cache, salt)
     # Keys are collected and not texts, because a key has 32 bytes and a text may be long.
     seen: set[bytes] = set()
@@ -125,7 +144,7 @@ def estimate_cost(
         table=str(table.spec),
         model=model.name,
         sources=tuple(sorted({row.source for row in rows})),
-        documents=len(rows),
+        documents=len(rows) - len(absent),
         chunks=sum(row.chunks for row in rows),
         tokens=sum(row.tokens for row in rows),
         node_seconds=sum(row.node_seconds for row in rows),
@@ -134,22 +153,30 @@ def estimate_cost(
         cached=cached,
         files=len(sizes),
         file_texts=round(more * len(seen)),
+        absent=absent,
         nodes=len(verified.verifications),
         texts_per_second=texts_per_second,
         seconds=(units + more * all_units) / units_per_second if units_per_second else 0.0,
     )
 
 
-def _other_sizes(manifest: Sequence[Document], exclude: Sequence[str]) -> list[int]:
-    """Return the sizes of the files of all sources that the table does not have, or has in another size."""
-    known = {(row.source, row.path): row.size for row in manifest}
+def _compare_files(manifest: Sequence[Document], exclude: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Compare the sources with their table.
+
+    Returns:
+        The sizes of the files that the table does not have, or has in another size, and the paths of the documents
+        that have no file.
+    """
+    stored = [row for row in manifest if row.status in (STORED, PARTIAL)]
     listed = [row.path for row in manifest if row.source == LISTED]
-    return [
-        file.size
-        for name in sorted({row.source for row in manifest if row.status in (STORED, PARTIAL)})
+    files = {
+        (name, file.path): file.size
+        for name in sorted({row.source for row in stored})
         for file in find_files(listed if name == LISTED else name, exclude).files
-        if known.get((name, file.path)) != file.size
-    ]
+    }
+    known = {(row.source, row.path): row.size for row in manifest}
+    sizes = [size for key, size in files.items() if known.get(key) != size]
+    return sizes, tuple(location_of(row) for row in stored if (row.source, row.path) not in files)
 
 
 def _rate(

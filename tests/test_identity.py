@@ -144,6 +144,11 @@ def test_an_update_of_ollama_is_found_in_table_cache_and_search(
     assert "and 1 new or changed file has about 1 text: about" in str(cost)
     assert re_embed_cost(LanceTable(uri=str(old)), node.url, exclude=["more.pdf"]).files == 0
     assert "2 vectors are in the cache" in str(cost)
+    assert not cost.losses
+    # A document whose file is excluded or gone leaves the table with the re-embedding, which nobody should miss.
+    less = re_embed_cost(LanceTable(uri=str(old)), node.url, exclude=["plain.pdf"])
+    assert (less.documents, less.absent) == (1, (str(papers / "plain.pdf"),))
+    assert "1 document has no file in the sources, or an excluded one" in str(less)
     shown = Console(width=200, file=StringIO(), force_terminal=False)
     shown.print(render.re_embedding(cost))
     assert cost.work in shown.file.getvalue()  # type: ignore[attr-defined]
