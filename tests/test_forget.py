@@ -313,18 +313,32 @@ def command(
 
 @pytest.mark.slow
 def test_without_a_terminal_it_refuses_and_says_how(
-    store: Store, spec: StoreSpec, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    spec: StoreSpec,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from prefect_ollama.commands import app
 
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "WARNING")  # leaves the logging of this process alone
     at = ("--uri", spec.uri, "--table", spec.table)
+    # A re-embedding reads the files again, so these have to be there.
+    again = Store.open(StoreSpec(spec.uri, "again"), identity=IDENTITY, create=True)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        fill(folder, *(f"{n}.pdf" for n in range(3)))
+        again.begin_run(f"of {folder}", str(folder))
+        again.write([embedded(f"{n}.pdf", sentences(f"{folder}{n}", 3), str(folder)) for n in range(3)])
+        again.end_run()
     for arguments, told in (
-        (("forget", "/a"), "3 documents with 9 chunks would be taken out"),
-        (("roll-back", "of /b"), "3 would go"),
-        (("re-embed",), "Read again: 6 documents of 2 sources, with 18 chunks"),
+        (("forget", "/a", *at), "3 documents with 9 chunks would be taken out"),
+        (("roll-back", "of /b", *at), "3 would go"),
+        (
+            ("re-embed", "--uri", spec.uri, "--table", "again"),
+            "Read again: 6 documents of 2 sources, with 18 chunks",
+        ),
     ):
-        assert app([*arguments, *at], result_action="return_value") == 2
+        assert app([*arguments], result_action="return_value") == 2
         captured = capfd.readouterr()
         said = " ".join(captured.err.split())
         assert told in said

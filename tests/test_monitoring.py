@@ -111,6 +111,18 @@ def test_messages_count_once_in_any_order_and_others_are_not_ours() -> None:
     assert live.timeline.total("a") == pytest.approx(310)
 
 
+def test_texts_that_count_for_another_node_later_count_once() -> None:
+    """As when a discarded answer is embedded again, or that of a hedge was confirmed before the first one."""
+    clock = Clock()
+    live = LiveNodes(["a", "b"], clock)
+    for at, of_a, of_b in ((1.0, 100, 40), (2.0, 70, 70), (3.0, 90, 80)):
+        clock.now = at
+        live.take(message("one", at, stats("a", of_a), stats("b", of_b)))
+    assert [node.texts for node in live.nodes()] == [90, 80]
+    assert [round(live.timeline.total(name)) for name in ("a", "b")] == [90, 80]
+    assert min(live.timeline.rates("a")) >= 0
+
+
 def test_a_message_that_was_late_moves_nothing_in_time() -> None:
     clock = Clock()
     live = LiveNodes(["a"], clock)

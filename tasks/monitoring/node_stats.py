@@ -105,6 +105,8 @@ class LiveNodes:
                 continue
             before = process.nodes.get(node.name)
             new = node.texts - (before.texts if before else 0)
+            # The count falls when answers are discarded, or count for another node whose answer was confirmed first.
+            tally.texts += new
             if new > 0:
                 # The node worked on these texts since its last answer, or for the time of a request.
                 begin = max(process.came.get(node.name, 0.0), now - max(node.p50, 2 * SEND_INTERVAL_S))
@@ -112,6 +114,8 @@ class LiveNodes:
                 process.came[node.name] = now
                 self.timeline.add(node.name, begin - self._start, now - self._start, new)
                 tally.add(begin, now, new)
+            elif new < 0:
+                self.timeline.take_back(node.name, -new)
             if node.state != "closed":
                 self.timeline.note_trouble(node.name, since - self._start, now - self._start)
         process.at, process.heard = at, heard
@@ -162,7 +166,6 @@ class _Tally:
         self._spans: deque[tuple[float, float, int]] = deque()
 
     def add(self, begin: float, end: float, texts: int) -> None:
-        self.texts += texts
         self._spans.append((begin, end, texts))
         while self._spans[0][1] < end - MAX_RATE_WINDOW_S:
             self._spans.popleft()

@@ -36,6 +36,14 @@ class Timeline:
             inside = min(end, (column + 1) * self.width) - max(begin, column * self.width)
             self._texts[node][column] += texts * inside / (end - begin)
 
+    def take_back(self, node: str, texts: float) -> None:
+        """Take away texts that no longer count for a node, the last ones first."""
+        columns = self._texts[node]
+        for column in sorted(columns, reverse=True):
+            taken = min(texts, columns[column])
+            columns[column] -= taken
+            texts -= taken
+
     def note_trouble(self, node: str, begin: float, end: float) -> None:
         """Note that a node did not work between two moments."""
         self.reach(end)
