@@ -17,7 +17,12 @@ FILES = ("ca-file", "client.cert", "client.key")
 @pytest.mark.parametrize(
     ("address", "settings"),
     [
-        pytest.param("tls://127.0.0.1:1", {}, id="no files are named"),
+        pytest.param(
+            "tls://127.0.0.1:1",
+            # Said, because an earlier run of this process may have set its own.
+            {f"distributed.comm.tls.{name}": None for name in FILES},
+            id="no files are named",
+        ),
         pytest.param(
             "tls://127.0.0.1:1",
             {f"distributed.comm.tls.{name}": "/nowhere" for name in FILES},

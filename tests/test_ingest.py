@@ -396,7 +396,7 @@ def test_the_report_shows_what_was_dropped(ingest: Ingest, trio: list[Node], tmp
     write_pdf(folder / "divided.pdf", [f"This trans-\nformation is long. {prose('divided')}"])
     report = ingest(str(folder), trio)
     assert report.dropped == {"hyphen": 1}
-    assert "- **characters dropped**: hyphen 1" in report_markdown(report)
+    assert "- **characters dropped**: hyphens at line ends 1" in report_markdown(report)
     assert "OCR took" not in report_markdown(report)
 
 
