@@ -240,8 +240,11 @@ def status_of_error(body: bytes) -> int:
 
     OpenRouter writes it into the error. LM Studio gives none, also for a path that it does not have.
     """
+    # Each answer comes here. One with vectors has no such word, and is read later.
+    if len(body) > _MOST_ERROR_BYTES or b'"error"' not in body:
+        return 0
     try:
-        said = orjson.loads(body) if len(body) <= _MOST_ERROR_BYTES else None
+        said = orjson.loads(body)
     except orjson.JSONDecodeError:
         return 0
     if not isinstance(said, dict) or not said.get("error") or any(isinstance(v, list) for v in said.values()):

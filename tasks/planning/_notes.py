@@ -38,7 +38,7 @@ def _empty_note(source: Source) -> Iterator[str]:
 
 
 def _emptied_notes(source: Source, removed: Iterable[Document]) -> Iterator[str]:
-    """Notes on folders that lose documents and hold nothing, as the folder of a share that is not mounted."""
+    """Return notes on folders that lose their documents because they are empty, as when a share is not mounted."""
     above = Counter(next(p for p in Path(source.name, row.path).parents if not is_gone(p)) for row in removed)
     for folder, count in sorted(above.items()):
         try:

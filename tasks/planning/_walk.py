@@ -15,7 +15,6 @@ from prefect_ollama.tasks.parsing import FORMATS
 # Suffixes of the names of documents. The content decides later whether a file is what its name says.
 SUFFIXES: Final = tuple(sorted({suffix for each in FORMATS for suffix in each.suffixes}))
 
-
 # Whether a path within a source, with `/`, is left out; a folder's ends in `/`.
 Excluded = Callable[[str], bool]
 
@@ -34,7 +33,7 @@ def excluded_by(patterns: Sequence[str]) -> Excluded:
 
 
 def walk(root: Path, excluded: Excluded) -> Iterator[tuple[Path, OSError | None]]:
-    """Entries that look like documents, and those that can't be looked at.
+    """Yield entries that look like documents, and those that cannot be looked at, with their errors.
 
     `os.walk` takes a folder that cannot be looked at, as on a share that is gone, for a file. Its documents would count
     as deleted.
