@@ -83,9 +83,7 @@ def test_texts_name_the_table_that_blocks_name(named: str | Path, place: str) ->
     assert resolve_table(named) == LanceTable(uri=uri or "/", table=table).to_spec()
 
 
-@pytest.mark.parametrize(
-    "named", ["block:papers", "s3://user@bucket/db", "no__good", "file://elsewhere/db", ""]
-)
+@pytest.mark.parametrize("named", ["s3://user@bucket/db", "no__good", "file://elsewhere/db", ""])
 def test_other_texts_name_no_table(named: str) -> None:
     with pytest.raises(ConfigurationError):
         resolve_table(named)

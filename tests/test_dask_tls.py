@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import dask.config
@@ -12,6 +14,20 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.flows.runner._clusters import connecting_to
 
 FILES = ("ca-file", "client.cert", "client.key")
+
+
+@pytest.fixture(autouse=True)
+def no_open_client_is_left() -> Iterator[None]:
+    """A client that is collected while the next one starts blocks that start: both need one lock."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        clients = [each for each in gc.get_objects() if type(each) is distributed.Client]
+        # One that has no event loop yet closes without the lock.
+        assert {each.status for each in clients} <= {"closed", "newly-created"}
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
@@ -42,3 +58,11 @@ def test_settings_that_do_not_fit_are_named(address: str, settings: dict[str, An
         # It does not wait: nobody is asked with settings that do not fit.
         distributed.Client(address, timeout="240s")
     assert "docs/security.md" in raised.value.remedy
+
+
+def test_a_scheduler_that_does_not_answer_is_named() -> None:
+    with (
+        pytest.raises(ConfigurationError, match=r"No Dask scheduler answers at .*Nothing was started"),
+        connecting_to("tcp://127.0.0.1:1"),
+    ):
+        distributed.Client("tcp://127.0.0.1:1", timeout="100ms")

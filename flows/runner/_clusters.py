@@ -21,6 +21,7 @@ import os
 import signal
 import ssl
 import tempfile
+import traceback
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any, Self
@@ -203,6 +204,7 @@ def connecting_to(address: str | None) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError) as error:
+        _close_client_of(error)
         if address is None:
             raise
         # Dask raises a TypeError without files for TLS, and a RuntimeError for an address that its settings forbid.
@@ -218,6 +220,19 @@ def connecting_to(address: str | None) -> Iterator[None]:
             state="Nothing was started.",
             remedy="Start it, or correct DASK_SCHEDULER_ADDRESS; without an address the run starts its own workers.",
         ) from error
+
+
+def _close_client_of(error: BaseException) -> None:
+    """Close the client whose start raised the error.
+
+    Otherwise it closes itself when Python collects it, and needs a lock for that which the start of a client holds
+    (`distributed.utils.LoopRunner`). Collected during the next start, it would block that start for ever.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        client = frame.f_locals.get("self")
+        # One that failed before it connected has no event loop, and nothing to close.
+        if isinstance(client, distributed.Client) and getattr(client, "status", None) == "connecting":
+            client.close()  # type: ignore[no-untyped-call]
 
 
 # Address schemes of schedulers that authenticate their clients, or that have no port at all.
