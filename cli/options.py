@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import App, ArgumentCollection, CoercionError, Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
@@ -31,6 +31,20 @@ def flag(text: str, **more: Any) -> Parameter:
 def bounded(text: str, *, name: Sequence[str] | None = None, **bounds: float) -> Parameter:
     """Return an option for a number; bounds are as for `cyclopts.validators.Number`."""
     return Parameter(name=name, help=text, validator=Number(**bounds))
+
+
+def refuse_fractions(_app: App, _names: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse a fraction for a whole number, which Cyclopts would round. An app of Cyclopts takes it as `config`.
+
+    Raises:
+        CoercionError: An option for whole numbers has a value with a decimal point.
+    """
+    for argument in arguments:
+        # The type of a number that may be absent or repeated is an argument of the option's type.
+        if int in (argument.hint, *get_args(argument.hint)):
+            for token in argument.tokens:
+                if "." in token.value:
+                    raise CoercionError(argument=argument, token=token, target_type=int)
 
 
 ExcludeOption = Annotated[

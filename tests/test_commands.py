@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 import pytest
-from cyclopts import App
+from cyclopts import App, CoercionError
 from prefect.settings import PREFECT_HOME, temporary_settings
 from rich.console import Console
 
@@ -29,7 +29,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance.maintenance import Maintenance
 from prefect_ollama.blocks.nodes import LoadedModel
-from prefect_ollama.commands import app
+from prefect_ollama.commands import EXAMPLES, app
 from prefect_ollama.flows import (
     Chunking,
     FileReport,
@@ -305,6 +305,18 @@ def test_a_command_says_nothing_or_all(tmp_path: Path, pair: list[Node]) -> None
     assert command(*at, "-q", "-v", cwd=tmp_path).returncode == 2
 
 
+def test_no_option_for_whole_numbers_rounds() -> None:
+    refused = set()
+    for name in (*(each.__name__.replace("_", "-") for each in EXAMPLES), "node"):
+        for each in app[name].assemble_argument_collection():
+            if "int" in re.findall(r"\w+", str(each.hint)):
+                with pytest.raises(CoercionError, match=r"2\.5"):
+                    app.parse_args([name, f"{each.name}=2.5"], exit_on_error=False, print_error=False)
+                refused.add(f"{name} {each.name}")
+    # One of each kind: a plain one, one that may be repeated or absent, and an inherited one.
+    assert {"search --limit", "discover --port", "maintain --memory-mb", "ingest --ocr-dpi"} <= refused
+
+
 class TestUsage:
     """What is wrong is told in words, and the status is 2."""
 
@@ -319,6 +331,8 @@ class TestUsage:
             (("search", "x", "--since", "yesterday"), "such as 2024-12-31"),
             (("ask", "x", "--until", "31.12.2024"), "such as 2024-12-31"),
             (("search", "x", "--limit", "few"), "Write a whole number, such as 12"),
+            (("search", "x", "--limit", "2.7"), "Write a whole number, such as 12"),
+            (("node", "--port", "2.5"), 'Invalid value for --port: unable to convert "2.5" into int'),
             (("tune", "--seconds", "long"), "Write a number, such as 2.5"),
             (("ask", "x", "--track=later"), "Write the option alone"),
             (("roll-back",), "requires an argument"),
