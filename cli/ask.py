@@ -55,12 +55,12 @@ def ask(
 ) -> int:
     """Answer a question from a table; each sentence has quotes with file and page."""
     from prefect_ollama import render_answer
-    from prefect_ollama.pictures import drawing_options, write_quotes
+    from prefect_ollama.pictures import Pictures
     from prefect_ollama.tasks.reporting import answer_lines
 
     words, at = " ".join(question), nodes.named()
     # Before the nodes are asked, because an answer takes long.
-    reading = None if show_pages is None else drawing_options(show_pages, passwords)
+    drawn = None if show_pages is None else Pictures(show_pages, passwords)
     wanted = only.options()
     found: CheckedAnswer
     if track:
@@ -90,9 +90,7 @@ def ask(
                 options=AskOptions(passages, drafts, mark_unsupported=mark_unsupported),
                 listen=None if out.quiet else _tell,
             )
-    pictures: dict[Quote, list[str]] = {}
-    if show_pages is not None and reading is not None:
-        pictures = write_quotes(show_pages, found, reading)
+    pictures: dict[Quote, list[str]] = {} if drawn is None else drawn.of_quotes(found)
     plain = render_answer.plain(found, pictures)
     show(plain, render_answer.lines(answer_lines(found), pictures), out)
     # The status is 1 without an answer, so that scripts notice it.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.output import output_file, write_output
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
 from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions
@@ -90,10 +91,9 @@ def _markdown(
 ) -> int:
     from prefect_ollama.blocks.errors import TableMissing
     from prefect_ollama.tasks.parsing import Parser, format_of, to_markdown
-    from prefect_ollama.tasks.researching import check_output
     from prefect_ollama.tasks.searching import file_named, open_for_search
 
-    file_out = None if output is None else check_output(str(output))
+    file_out = None if output is None else output_file(output)
     try:
         rows = open_for_search(place).manifest(source)
     except TableMissing:
@@ -102,26 +102,14 @@ def _markdown(
     options = reading.options()
     with Parser(format_of(file)) as parser:
         document = parser.parse(file, options)
-    # All of the text before the file is opened, so that a document that fails leaves the old file as it was.
     text = to_markdown(document)
     if file_out is None:
         # As bytes, because the encoding of a terminal may lack characters of the document.
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
         sys.stdout.buffer.flush()
     else:
-        _write(file_out, text)
+        write_output(file_out, text, "The document was read.")
     for problem in document.problems:
         where = f"page {problem.page}: " if problem.page is not None else ""
         tell_note(f"{where}{problem.reason} {problem.remedy}".strip())
     return INCOMPLETE if document.unread_pages else OK
-
-
-def _write(output: Path, text: str) -> None:
-    try:
-        output.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{str(output)!r} cannot be written: {error.strerror}.",
-            state="The document was read.",
-            remedy="Name a file in a folder that you may write to.",
-        ) from None

@@ -71,13 +71,13 @@ def search(
     """Ask a table a question and get the best passages, each with file and page."""
 
     from prefect_ollama import render_hits
-    from prefect_ollama.pictures import drawing_options, write_pictures
+    from prefect_ollama.pictures import Pictures
 
     asked = _questions_of(question, questions)
     if neighbours and section:
         raise ConfigurationError("--neighbours and --section are both given.", remedy="Give one of them.")
     at, wanted = nodes.named(), only.options()
-    reading = None if show_pages is None else drawing_options(show_pages, passwords)
+    drawn = None if show_pages is None else Pictures(show_pages, passwords)
     options: dict[str, Any] = {"mode": mode, "limit": limit}
     if track:
         # The flow `search` has no such parameters.
@@ -121,10 +121,9 @@ def search(
         raise answers[0].error
     plain = [_plain(each) for each in answers]
     pictures: list[list[list[str]]] = [[[] for _ in each] for each in answers]
-    if show_pages is not None and reading is not None:
+    if drawn is not None:
         pictures = [
-            write_pictures(show_pages, each, number if len(answers) > 1 else 0, reading)
-            for number, each in enumerate(answers, 1)
+            drawn.of_hits(each, number if len(answers) > 1 else 0) for number, each in enumerate(answers, 1)
         ]
         for each, files in zip(plain, pictures, strict=True):
             for hit, names in zip(each["hits"], files, strict=True):

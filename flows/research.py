@@ -27,7 +27,7 @@ from prefect_ollama.flows.parameters import (
 )
 from prefect_ollama.flows.reports import ReportRun, make_report, report_can_be_made
 from prefect_ollama.tasks.researching import Searching, Steps
-from prefect_ollama.tasks.searching import normalised, open_for_search
+from prefect_ollama.tasks.searching import Connections, normalised, open_for_search
 
 # Task of the text for the chat model; the question follows.
 TASK = "Answer this question: "
@@ -103,8 +103,7 @@ def research(
         asked,
         TASK + asked,
         lambda run: _begin_parts(run, asked, parts),
-        store,
-        (cluster, model, chat_model, judge_model, other_chat_models),
+        Connections(store, cluster, model, chat_model, judge_model, other_chat_models),
         file=file,
         searching=Searching(store, passages, mode, only.to_filter(source).condition(store.manifest)),
         bounds=limits.to_options(),

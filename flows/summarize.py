@@ -27,7 +27,7 @@ from prefect_ollama.flows.parameters import (
 from prefect_ollama.flows.reports import ReportRun, make_report, report_can_be_made
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.researching import passages_of, windows_of
-from prefect_ollama.tasks.searching import open_for_search
+from prefect_ollama.tasks.searching import Connections, open_for_search
 
 # Question to the chat model about each window.
 WINDOW = (
@@ -104,8 +104,7 @@ def summarize(
         _title(documents),
         TASK,
         lambda run: _begin_windows(run, documents),
-        store,
-        (cluster, model, chat_model, judge_model, other_chat_models),
+        Connections(store, cluster, model, chat_model, judge_model, other_chat_models),
         file=file,
         bounds=limits.to_options(),
     )

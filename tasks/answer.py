@@ -13,12 +13,12 @@ from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedReport, Found, Hit, Quote
 from prefect_ollama.blocks.lance import Mode
+from prefect_ollama.blocks.output import write_output
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering import AskOptions
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger
 from prefect_ollama.tasks.reporting import answer_lines, lines_markdown, picture_markdown, report_lines
-from prefect_ollama.tasks.researching import write_file
 from prefect_ollama.tasks.searching import Corpus, Filter, MarkedPage, PageDrawer
 
 # Pages in an artifact: each takes some 100 KB in Prefect's database.
@@ -136,4 +136,8 @@ def write_report(report: CheckedReport, file: Path) -> None:
     Raises:
         ConfigurationError: It cannot be written.
     """
-    write_file(file, lines_markdown(report_lines(report)))
+    write_output(
+        file,
+        lines_markdown(report_lines(report)),
+        "The report is an artifact of the run. Its answers are cached, so a second run is quick.",
+    )

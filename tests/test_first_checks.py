@@ -31,7 +31,6 @@ from prefect_ollama.flows import (
     tune_nodes,
 )
 from prefect_ollama.flows.base import _flow
-from prefect_ollama.tasks.researching import check_output, write_file
 from tests.store_samples import IDENTITY, embedded, sentences
 
 ABSENT = "/no/such/database/"
@@ -108,14 +107,3 @@ def test_parameters_that_may_work_go_on(place: LanceTable, tmp_path: Path) -> No
     ):
         with pytest.raises(ServerStarted):
             call()
-
-
-def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    # Both ends, so that neither waits for the other.
-    descriptor = os.open(pipe, os.O_RDWR)
-    write_file(check_output(str(pipe)), "text")
-    assert os.read(descriptor, 100) == b"text"
-    os.close(descriptor)
-    assert pipe.is_fifo()

@@ -38,12 +38,10 @@ from prefect_ollama.tasks.researching import (
     Findings,
     Searching,
     Steps,
-    check_output,
     groups_that_fit,
     merged,
     passages_of,
     windows_of,
-    write_file,
 )
 from prefect_ollama.tasks.researching.bounds import BoundReached
 from tests.corpus_samples import identity_of, write_table
@@ -342,23 +340,7 @@ def test_a_search_is_a_step_with_its_time(pair: list[Node], tmp_path: Path) -> N
     assert done.cost.seconds > 0
 
 
-# Files and Markdown
-
-
-def test_a_file_is_replaced_as_a_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = check_output(str(tmp_path / "report.md"))
-    write_file(file, "one\ud800")
-    write_file(file, "two")
-    assert file.read_text(encoding="utf-8") == "two"
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(ConfigurationError, match="No space left on device"):
-        write_file(file, "three")
-    assert file.read_text(encoding="utf-8") == "two"
-    assert list(tmp_path.iterdir()) == [file]
+# Markdown
 
 
 def test_nothing_from_outside_is_markup_in_a_report() -> None:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import prefect_ollama
-from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedChat
+from prefect_ollama.blocks.output import output_file
 from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.flows.base import addresses_fit, filter_fits
 from prefect_ollama.flows.reports.run import ReportRun
 from prefect_ollama.tasks.answer import show_report, write_report
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
 from prefect_ollama.tasks.dispatch import Asking
-from prefect_ollama.tasks.researching import Bounds, Budget, Searching, Steps, check_output
+from prefect_ollama.tasks.researching import Bounds, Budget, Searching, Steps
 from prefect_ollama.tasks.searching import Connections
 
 
 def report_can_be_made(given: Mapping[str, Any]) -> None:
     """Check the parameters of a report, as far as no saved block is named (`check_first`)."""
     if given["file"] is not None:
-        check_output(given["file"])
+        output_file(given["file"])
     store, only_addresses = filter_fits(given), addresses_fit(given)
     if store is not None and only_addresses:
         models = [given[name] for name in ("model", "chat_model", "judge_model", "other_chat_models")]
@@ -36,8 +36,7 @@ def make_report(
     title: str,
     task: str,
     begin: Callable[[ReportRun], None],
-    store: Store,
-    nodes: tuple[Nodes | None, str | None, str | None, str | None, Sequence[str]],
+    connections: Connections,
     *,
     file: str | None,
     searching: Searching | None = None,
@@ -49,8 +48,7 @@ def make_report(
         title: The subject of the report.
         task: The task of its text, in words for the chat model.
         begin: Submits the parts of the report.
-        store: The table.
-        nodes: The nodes and models of a report: cluster, model, chat model, judge model, other chat models.
+        connections: The table and the nodes, which are closed at the end.
         file: The file into which the report is written; None for none.
         searching: How passages are found; None if nothing is searched.
 
@@ -60,17 +58,16 @@ def make_report(
         ClusterError: No node works, or none can chat with the chat models.
     """
     # The file is checked first, so that no user waits for a report that cannot be written.
-    output = None if file is None else check_output(file)
-    with closing(Connections(store, *nodes)) as opened, Asking(limits_folder()) as asking:
+    output = None if file is None else output_file(file)
+    with closing(connections) as opened, Asking(limits_folder()) as asking:
         opened.refuse_no_chat()
         # A search by words compares no vectors.
         of_table = searching is not None and searching.mode != "text"
         answering = opened.answering(asking, of_table=of_table)
         options = AskOptions() if searching is None else AskOptions(passages=searching.limit)
-        salt = _salt(store, answering, searching)
-        run = ReportRun(
-            title, task, Steps(answering, store.identity.model, Budget(bounds), options, searching, salt)
-        )
+        salt = _salt(opened.store, answering, searching)
+        model = opened.store.identity.model
+        run = ReportRun(title, task, Steps(answering, model, Budget(bounds), options, searching, salt))
         begin(run)
         report = run.report()
     show_report(report)

@@ -10,7 +10,6 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.tasks.researching._synthesis import groups_that_fit
     from prefect_ollama.tasks.researching.bounds import Bounds, Budget
-    from prefect_ollama.tasks.researching.file import check_output, write_file
     from prefect_ollama.tasks.researching.merging import merged
     from prefect_ollama.tasks.researching.steps import Done, Findings, Searching, Steps
     from prefect_ollama.tasks.researching.windows import passages_of, windows_of
