@@ -623,3 +623,21 @@ def _unexplained(document: ParsedDocument, made: pymupdf.Document) -> tuple[int,
 
 def _letters(text: str) -> Counter[str]:
     return Counter(c for c in unicodedata.normalize("NFKC", text) if c.isalnum())
+
+
+@pytest.mark.parametrize("crop", ["1000 1000 1200 1200", "-500 -500 -100 -100", "612 0 700 792", "0 0 0 0"])
+def test_a_page_whose_crop_box_shows_nothing_of_it_is_read_and_drawn_whole(tmp_path: Path, crop: str) -> None:
+    plain, cropped = tmp_path / "plain.pdf", tmp_path / "cropped.pdf"
+    with pymupdf.open() as made:
+        page = made.new_page(width=612, height=792)
+        page.insert_text((72, 100), "The needle stands here.")
+        made.save(plain)
+        # Inherited, as pages may have it.
+        parent = int(made.xref_get_key(page.xref, "Parent")[1].split()[0])
+        made.xref_set_key(parent, "CropBox", f"[{crop}]")
+        made.save(cropped)
+    with Parser() as parser:
+        whole, other = parser.parse(plain), parser.parse(cropped)
+        assert "The needle" in str(whole.pages[0].blocks)
+        assert other.pages[0].blocks == whole.pages[0].blocks
+        assert parser.picture(cropped, 1, dpi=72).png == parser.picture(plain, 1, dpi=72).png

@@ -49,7 +49,8 @@ def numbered(document: Any, number: int) -> Any:
     """Return a page of a document, counted from 0."""
     if not 0 <= number < document.page_count:
         raise Stopped("page", f"it has no page {number + 1}, it has {document.page_count}")
-    return document[number]
+    page = document[number]
+    return document.reload_page(page) if mupdf.uncropped(page.this.m_internal) else page
 
 
 def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int) -> bytes:

@@ -135,6 +135,28 @@ def raw(document: Any) -> Any:
     return (this if isinstance(this, mupdf.FzDocument) else this.super()).m_internal
 
 
+def uncropped(page: Any) -> bool:
+    """Give a page its whole MediaBox if its CropBox shows nothing of that, and return whether to load it again.
+
+    MuPDF would show such a page empty. Other readers show all of it
+    (https://github.com/mozilla/pdf.js/blob/master/src/core/document.js, `Page.view`).
+
+    Args:
+        page: A page as MuPDF has it.
+    """
+    entries = mupdf.ll_pdf_page_from_fz_page(page).obj
+    crop = mupdf.ll_pdf_dict_gets_inheritable(entries, "CropBox")
+    if crop is None:
+        return False
+    media = mupdf.ll_pdf_dict_gets_inheritable(entries, "MediaBox")
+    whole = mupdf.ll_pdf_to_rect(media)
+    left = mupdf.ll_fz_intersect_rect(mupdf.ll_pdf_to_rect(crop), whole)
+    if mupdf.ll_fz_is_empty_rect(whole) or not mupdf.ll_fz_is_empty_rect(left):
+        return False
+    mupdf.ll_pdf_dict_puts(entries, "CropBox", media)
+    return True
+
+
 def outline(document: Any) -> list[tuple[int, str, int]]:
     """Return the file's own table of contents as level, title and page; level and page count from 1."""
     found: list[tuple[int, str, int]] = []

@@ -17,7 +17,7 @@ from prefect_ollama.tasks.parsing.pdf._layout import SCALE
 from prefect_ollama.tasks.parsing.pdf._rtl_ligatures import with_ligatures_in_order
 from prefect_ollama.tasks.parsing.pdf._stext import StructuredText, TextBlock, from_json, json_box
 from prefect_ollama.tasks.parsing.pdf._tex_codes import as_signs, has_codes
-from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw
+from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw, uncropped
 
 # Maximum pixels of a page that is drawn for OCR, for any declared page size.
 _OCR_PIXELS: Final = 25_000_000
@@ -89,8 +89,12 @@ class Pages:
         Raises:
             Stopped: It yields more text than any page may.
         """
-        page = self.page = mupdf.ll_fz_load_page(document, number)
+        page = mupdf.ll_fz_load_page(document, number)
         try:
+            if uncropped(page):
+                mupdf.ll_fz_drop_page(page)
+                page = mupdf.ll_fz_load_page(document, number)
+            self.page = page
             with _structured(page, _TEXT, _PLAIN) as (structured, box):
                 yield self._text(structured, box.x1 - box.x0, box.y1 - box.y0)
         finally:
