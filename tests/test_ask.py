@@ -218,7 +218,10 @@ def test_weak_retrieval_asks_no_model(library: Library) -> None:
     assert sum(node.stats()["chat_requests"] for node in library.nodes) == 0
 
 
-@pytest.mark.parametrize("fault", ["bad_json", "error_line", "malformed_line", "length", "stall"])
+@pytest.mark.parametrize(
+    "fault",
+    ["bad_json", "error_line", "malformed_line", "length", pytest.param("stall", marks=pytest.mark.slow)],
+)
 def test_what_one_node_fails_on_another_one_answers(library: Library, fault: str) -> None:
     library.script([RECEDES, COUNTED])
     library.nodes[0].control(faults=[fault])

@@ -78,6 +78,7 @@ def test_the_command_prints_the_answer_and_tells_its_steps_on_stderr(
     assert "Not in the documents." in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_words_of_each_quote_are_marked_on_pictures_of_their_pages(
     prefect_server: str, node: Node, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,7 @@ def test_from_async_code(library: Library) -> None:
     assert count == 2
 
 
+@pytest.mark.slow
 def test_from_async_code_without_blocking_its_loop(library: Library) -> None:
     async def main() -> tuple[IngestReport, list[Hit], int]:
         ticks = 0
@@ -100,6 +101,7 @@ def test_inside_another_flow(library: Library) -> None:
     library.check(*nightly())
 
 
+@pytest.mark.slow
 def test_inside_an_async_flow(library: Library) -> None:
     @flow
     async def nightly() -> tuple[IngestReport, list[Hit]]:

@@ -30,6 +30,7 @@ from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.dispatch._questions import asked_urls
 from prefect_ollama.tasks.searching import nodes as asking
+from tests.cases import most_slow
 from tests.corpus_samples import embedded_document, identity_of, write_table
 from tests.flow_samples import QUERY_PREFIX, requests
 from tests.nodes import Node, nodes, text_hash
@@ -201,7 +202,7 @@ finally:
 """
 
 
-@pytest.mark.parametrize("mode", ["text", "vector", "hybrid"])
+@pytest.mark.parametrize("mode", most_slow(["text", "vector", "hybrid"], but=["hybrid"]))
 def test_the_command_imports_no_prefect(library: Library, mode: str, tmp_path: Path) -> None:
     at = [] if mode == "text" else ["-n", library.node.url]
     options = ["search", "derailleur chain", "--mode", mode, "--uri", library.spec.uri, "--json", *at]

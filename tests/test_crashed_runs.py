@@ -110,6 +110,7 @@ class TestSigned:
         assert {state_of(client, each) for each in (under_way, elsewhere, foreign)} == {"Running"}
         assert client.read_flow_run(this).labels[PROCESS] == os.getpid()
 
+    @pytest.mark.slow
     def test_one_that_was_killed_before_it_signed_is_known_by_its_age(
         self, client: SyncPrefectClient
     ) -> None:

@@ -161,6 +161,7 @@ def test_a_host_without_a_name_has_none() -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 class TestFlow:
+    @pytest.mark.slow
     def test_what_is_found_is_shown_and_saved_only_if_asked(
         self, pair: list[Node], caplog: pytest.LogCaptureFixture
     ) -> None:

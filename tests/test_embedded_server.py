@@ -490,6 +490,7 @@ def test_a_client_that_goes_away_frees_the_node(watched: tuple[WatchedModel, htt
     assert len(model.embedded) < 200
 
 
+@pytest.mark.slow
 def test_stops_without_working_off_the_queue(
     watched: tuple[WatchedModel, httpx.Client], request: pytest.FixtureRequest
 ) -> None:

@@ -276,6 +276,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "home"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "store")
 def test_a_flow_run_for_all_sources(spec: StoreSpec) -> None:
     table = LanceTable(uri=spec.uri, table=spec.table)

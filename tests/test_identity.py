@@ -234,6 +234,7 @@ def private_home(home: Path) -> None:
     home.mkdir(mode=0o700, exist_ok=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("private_home")
 def test_a_table_of_an_earlier_version_gets_its_fingerprint(
     ingest: Ingest, node: Node, papers: Path, earlier: Path
@@ -261,8 +262,8 @@ def test_a_table_of_an_earlier_version_gets_its_fingerprint(
     ("changes", "cause"),
     [
         ({"tokenizer": "0.24", "version": "0.24.0"}, r"another version of Ollama \(it is 0\.24\.0 now\)"),
-        ({"cosine": 0.9996}, "another quantization"),
-        ({"weights": "b"}, "another model under the name"),
+        pytest.param({"cosine": 0.9996}, "another quantization", marks=pytest.mark.slow),
+        pytest.param({"weights": "b"}, "another model under the name", marks=pytest.mark.slow),
         ({"weights": "b", "digest": ""}, "another model under the name"),
     ],
 )

@@ -158,6 +158,7 @@ def test_first_all_is_embedded_by_all_nodes_then_nothing_is_asked(
     assert chunks(place) == rows
 
 
+@pytest.mark.slow
 def test_of_a_changed_page_only_the_changed_chunks_are_embedded(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -400,6 +401,7 @@ def test_the_report_shows_what_was_dropped(ingest: Ingest, trio: list[Node], tmp
     assert "OCR took" not in report_markdown(report)
 
 
+@pytest.mark.slow
 def test_a_document_that_becomes_unreadable_leaves_the_table(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:
@@ -678,6 +680,7 @@ def states(report: IngestReport, count: int) -> list[tuple[str, str]]:
     return until(ended, why=lambda: f"fewer than {count} task runs have ended: {runs}")
 
 
+@pytest.mark.slow
 def test_what_was_embedded_and_not_stored_is_cached(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -704,6 +707,7 @@ def test_what_was_embedded_and_not_stored_is_cached(
     )
 
 
+@pytest.mark.slow
 def test_hosts_that_share_a_storage_take_each_others_results(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_each_node_that_can_not_work_has_its_own_cause(trio: list[Node], dead_po
     assert second.error
 
 
+@pytest.mark.slow
 def test_each_row_says_whether_the_node_can_chat_and_judge(
     prefect_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +132,7 @@ def test_each_row_says_whether_the_node_can_chat_and_judge(
         assert "qwen3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_chat_models_of_urls_are_checked_and_each_row_names_the_own_one(
     prefect_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

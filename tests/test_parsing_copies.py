@@ -9,6 +9,7 @@ import pymupdf
 import pytest
 
 from prefect_ollama.tasks.parsing import ParsedDocument, Parser
+from tests.cases import most_slow
 
 BODY = "Body text in plain type follows here for good measure."
 FONT = pymupdf.Font("helv")
@@ -109,7 +110,7 @@ def paragraph(page: pymupdf.Page, unit: str, times: int, shift: Shift) -> None:
 
 
 @pytest.mark.parametrize("draw", [title, words_in_lines, table, turned, paragraph])
-@pytest.mark.parametrize("unit", ["line", "word", "letter"])
+@pytest.mark.parametrize("unit", most_slow(["line", "word", "letter"], but=["word"]))
 def test_text_that_is_drawn_again_is_read_once_and_in_its_place(
     read: Read, draw: Callable[[pymupdf.Page, str, int, Shift], None], unit: str
 ) -> None:

@@ -258,6 +258,7 @@ def test_odd_names_are_read_like_any_other(parser: Parser, tmp_path: Path, sound
     assert text_of(parser.parse(path)) == ["Sound and short."]
 
 
+@pytest.mark.slow
 def test_pages_read_before_a_kill_are_kept_where_the_caller_wants_them(
     parser: Parser, tmp_path: Path
 ) -> None:

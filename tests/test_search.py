@@ -160,6 +160,7 @@ def test_another_build_with_the_same_vectors_will_do(library: Library) -> None:
     assert search("tides", library.urls, library.table, mode="vector")
 
 
+@pytest.mark.slow
 def test_a_table_with_shortened_vectors_is_asked_with_such(
     library: Library, dask_workers: str, tmp_path: Path
 ) -> None:

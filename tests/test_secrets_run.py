@@ -199,6 +199,7 @@ def passwords(secret: Secrets) -> Reading:
     )
 
 
+@pytest.mark.slow
 def test_runs_with_errors_show_no_secret(
     prefect_server: str,
     dask_workers: str,

@@ -173,6 +173,7 @@ def test_damage_is_told_as_such_and_the_remedy_helps(good: Path, damage: str, tm
     assert chunk_rows(fill(folder)) == chunk_rows(Store.open(StoreSpec(str(good))))
 
 
+@pytest.mark.slow
 def test_a_lost_index_is_made_again(good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "db"
     shutil.copytree(good, folder)

@@ -11,6 +11,7 @@ from prefect_ollama.blocks.documents import Hit
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance import _fresh_rows as fresh_rows
 from prefect_ollama.blocks.lance.filters import equals
+from tests.cases import most_slow
 from tests.store_samples import IDENTITY, embedded, vector_of
 
 WORDS = [
@@ -72,7 +73,7 @@ def by_lance(store: Store, monkeypatch: pytest.MonkeyPatch, mode: str, **options
 
 
 @pytest.mark.parametrize("only", [{}, {"where": equals("path", "new1.pdf")}, {"where": "page_from < 20"}])
-@pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+@pytest.mark.parametrize("mode", most_slow(["vector", "text", "hybrid"], but=["hybrid"]))
 def test_hits_are_those_of_lancedb(
     store: Store, monkeypatch: pytest.MonkeyPatch, mode: str, only: dict[str, str]
 ) -> None:

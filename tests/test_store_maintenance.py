@@ -46,6 +46,7 @@ def test_nothing_is_due_on_a_small_table(store: Store) -> None:
     assert unindexed(table) == {"doc_id": 50, "text_hash": 50, "words": 50}
 
 
+@pytest.mark.slow
 def test_many_small_commits_become_one_file(store: Store) -> None:
     for n in range(maintenance.SMALL_FILES):
         store.write([embedded(f"{n}.pdf", sentences(str(n), 3))])

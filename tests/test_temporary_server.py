@@ -320,6 +320,7 @@ def test_a_temporary_server_ends_with_its_process(home: Path, how: str) -> None:
         os.close(watched)
 
 
+@pytest.mark.slow
 def test_flows_are_imported_without_prefects_server() -> None:
     """Its import takes as long as that of all flows, and runs with a named server need none."""
     code = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,13 @@ def filled(text: ast.JoinedStr) -> str:
     return "".join(parts)
 
 
-def texts() -> Iterator[str]:
-    """Every text in the code, with … in place of what it fills in."""
+@cache
+def texts() -> list[str]:
+    """Every text in the code that is no mere word, with … in place of what it fills in."""
+    return [re.sub(r"\s+", " ", text) for text in dict.fromkeys(_texts()) if len(text) > 8]
+
+
+def _texts() -> Iterator[str]:
     for tree in sources():
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -72,14 +78,11 @@ def texts() -> Iterator[str]:
                 )
 
 
-TEXTS = [re.sub(r"\s+", " ", text) for text in dict.fromkeys(texts()) if len(text) > 8]
-
-
 def occurs(quoted: str) -> bool:
     """Whether the parts of a quoted text stand in one text of the code, in their order."""
     parts = [re.escape(part.strip()) for part in quoted.split("…") if part.strip(" .")]
     pattern = re.compile(".*".join(parts))
-    return any(pattern.search(text) for text in TEXTS)
+    return any(pattern.search(text) for text in texts())
 
 
 def test_the_page_quotes_enough() -> None:

@@ -465,6 +465,7 @@ def test_embedding_and_chat_keep_to_the_limit_of_a_node_together(trio: list[Node
     assert stats["max_together"] <= 4
 
 
+@pytest.mark.slow
 def test_a_question_goes_before_bulk_work_of_either_kind(trio: list[Node]) -> None:
     one = trio[:1]
     one[0].control(texts_per_second=200, answer_tokens_per_second=100)

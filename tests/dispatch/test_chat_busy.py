@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import most_slow
 from tests.dispatch.virtual_chat import VirtualChatNode, chat
 
 FOUR = ((4000.0, 120.0), (2000.0, 60.0), (900.0, 30.0), (400.0, 12.0))
@@ -13,7 +14,7 @@ EIGHT = (*FOUR, (3000.0, 90.0), (1500.0, 45.0), (700.0, 20.0), (300.0, 10.0))
 
 
 @pytest.mark.parametrize("slots", [1, 4])
-@pytest.mark.parametrize("order", [0, 1, 2, 3])
+@pytest.mark.parametrize("order", most_slow([0, 1, 2, 3], but=[0]))
 def test_short_requests_keep_unlike_nodes_busy(
     monkeypatch: pytest.MonkeyPatch, slots: int, order: int
 ) -> None:
@@ -28,7 +29,12 @@ def test_short_requests_keep_unlike_nodes_busy(
 @pytest.mark.parametrize("seed", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2))])
 @pytest.mark.parametrize(
     ("count", "nodes", "answer", "least"),
-    [(300, 8, (60, 400), 0.85), (300, 8, (6, 10), 0.85), (60, 4, (6, 10), 0.75), (60, 4, (60, 400), 0.75)],
+    [
+        (60, 4, (6, 10), 0.75),
+        (60, 4, (60, 400), 0.75),
+        pytest.param(300, 8, (60, 400), 0.85, marks=pytest.mark.slow),
+        pytest.param(300, 8, (6, 10), 0.85, marks=pytest.mark.slow),
+    ],
 )
 def test_answers_of_any_length_keep_many_slots_busy(
     monkeypatch: pytest.MonkeyPatch, count: int, nodes: int, answer: tuple[int, int], least: float, seed: int

@@ -13,6 +13,7 @@ from prefect_ollama.blocks.errors import NodeRefused
 from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
 from prefect_ollama.tasks.dispatch import _breaker as breaker
+from tests.cases import most_slow
 from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
 from tests.nodes import Node, expected_vector
 from tests.waiting import until
@@ -60,9 +61,14 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 SILENT = {"hangs", "drips"}
 LIES = {"other weights", "wrong order"}
 REFUSALS = {"401", "403", "404", "501", "redirect"}
+# One of each kind, which must be noticed in another way.
+QUICK = (
+    *("500", "503, retry later", "400 for all", "401", "reset in mid-body", "NaN"),
+    *("too long for all", "hangs", "drips", "other weights", "wrong order"),
+)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", most_slow(FAULTS, but=QUICK))
 def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: str) -> None:
     settings, cause = FAULTS[fault]
     texts = some(1500 if fault in SILENT else 600)
@@ -101,7 +107,11 @@ def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node
 # All nodes calling a text too long is the truth by definition; one refusal stands for the others here, as the
 # wait after them is the same; a lie that passes sooner than the next check is believed.
 @pytest.mark.parametrize(
-    "fault", [*sorted(FAULTS.keys() - SILENT - REFUSALS - LIES - {"huge", "too long for all"}), "401"]
+    "fault",
+    most_slow(
+        [*sorted(FAULTS.keys() - SILENT - REFUSALS - LIES - {"huge", "too long for all"}), "401"],
+        but=QUICK[:6],
+    ),
 )
 def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: str) -> None:
     settings, _ = FAULTS[fault]

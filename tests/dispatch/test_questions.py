@@ -26,6 +26,7 @@ from prefect_ollama.tasks.dispatch._engine import Engine
 from prefect_ollama.tasks.dispatch._questions import POLL_S, asked_urls
 from prefect_ollama.tasks.dispatch._shared_limits import SLOTS, SharedLimits
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
+from tests.cases import most_slow
 from tests.dispatch.test_busy import right, texts
 from tests.dispatch.virtual import DIMENSION, VirtualClient, VirtualLoop, VirtualNode, _vectors
 
@@ -114,7 +115,7 @@ async def ask_while_a_run_works(case: Case, after: float, *, known: bool) -> flo
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("after", [0.01, 3.3, 7.77, 11.2])
+@pytest.mark.parametrize("after", most_slow([0.01, 3.3, 7.77, 11.2], but=[7.77]))
 @pytest.mark.parametrize("case", [1, 2, 4], indirect=True)
 def test_a_question_waits_for_one_request_at_most(case: Case, after: float, known: bool) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:

@@ -9,6 +9,7 @@ import pytest
 
 from prefect_ollama.blocks.errors import TextTooLong
 from prefect_ollama.tasks.dispatch import Dispatcher
+from tests.cases import most_slow
 from tests.dispatch.samples import check, of, proven, some
 from tests.nodes import Node, poison
 
@@ -16,7 +17,7 @@ POISONS = ("400", "500", "eof", "nan", "too_long")
 
 
 @pytest.mark.parametrize("mode", POISONS)
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", most_slow([1, 3], but=[3]))
 def test_one_poison_text_in_64_costs_that_text_alone_and_is_named(
     trio: list[Node], mode: Any, count: int
 ) -> None:
