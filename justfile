@@ -1,6 +1,6 @@
 # The README's tests; `just test -m slow` runs the slow ones.
 test *options:
-    uv run pytest -n 4 {{ options }}
+    uv run --compile-bytecode pytest -n 4 {{ options }}
 
 # Lint, format and types.
 check:
