@@ -83,7 +83,7 @@ def run(folder: str, warm: str, urls: Sequence[str]) -> None:
 
     from prefect_ollama.blocks import LanceTable
     from prefect_ollama.flows import ingest_pdfs
-    from prefect_ollama.flows.runner._clusters import WorkerCluster
+    from prefect_ollama.flows.runner._local_cluster import WorkerCluster
     from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 
     parsers = os.cpu_count() or 1

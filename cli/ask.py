@@ -10,16 +10,8 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
-from prefect_ollama.options import (
-    CHAT,
-    PRINT,
-    TABLE,
-    ChatOptions,
-    PrintOptions,
-    TableOptions,
-    flag,
-    option_of,
-)
+from prefect_ollama.node_options import CHAT, ChatOptions
+from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, flag, option_of
 from prefect_ollama.question_options import EVERYTHING, QUESTION, ModeOption, Only
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions
 from prefect_ollama.tasks.answering import AskOptions

@@ -5,13 +5,11 @@ Guarantees: what comes from outside is printable, whichever way it takes (`prefe
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TextIO
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from prefect_ollama.blocks.errors import ConfigurationError, PrefectOllamaError, ServerLost
 from prefect_ollama.blocks.printable import MAX_CHARACTERS, escape_json, printable
@@ -35,9 +33,6 @@ DRAIN_S: Final = 1.0
 
 # Shown after an interruption, so that users know that the work done is kept.
 KEPT: Final = "Stored documents are kept. Run again to continue."
-
-# A user who sets one of these wants Prefect's own log.
-_LOG_SETTINGS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_DEBUG_MODE")
 
 _SERVER_AGAIN = "Start it, then run again; what was stored is kept."
 
@@ -164,8 +159,11 @@ def _drain() -> None:
 
 def _with_errors_shown(run: Callable[[], int], out: PrintOptions, *, prefect: bool) -> int:
     """Run a command, and show its errors on stderr."""
+    # Its import takes a moment, and the first line comes before.
+    from prefect_ollama.log_lines import show_lines
+
     try:
-        _show_lines(out, prefect=prefect)
+        show_lines(out, prefect=prefect)
         return run()
     except PrefectOllamaError as error:
         if stopping.status is not None:
@@ -215,50 +213,3 @@ def _print(text: str, *, style: str) -> None:
     shown = printable(text, lines=True, longest=20 * MAX_CHARACTERS)
     # Without highlights and folds, so that paths and commands can be copied from it.
     Console(stderr=True, highlight=False).print(shown, style=style, markup=False, soft_wrap=True)
-
-
-class _OwnLines(logging.StreamHandler[TextIO]):
-    """Writes to the present stderr, so that lines go above a live display of a run."""
-
-    @property
-    def stream(self) -> TextIO:
-        """Where lines go."""
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, _: TextIO) -> None:
-        """Ignore the stream that the base class sets."""
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line with printable characters only; it may be of any module."""
-        return printable(super().format(record), lines=True, longest=20 * MAX_CHARACTERS)
-
-
-def _show_lines(out: PrintOptions, *, prefect: bool) -> None:
-    """Show the log of this project, and Prefect's own log only on request. Prefect's server gets both."""
-    if out.quiet and out.verbose:
-        raise ConfigurationError("--quiet and --verbose are both given.", remedy="Give one of them.")
-    from prefect_ollama.tasks.prefect_state import MARK, OUTSIDE
-
-    handler = _OwnLines()
-    handler.setLevel(logging.WARNING if out.quiet else logging.NOTSET)
-    handler.addFilter(lambda record: hasattr(record, MARK))
-    handler.setFormatter(_Formatter("%(message)s"))
-    # Lines of modules that log outside of any flow run.
-    outside = logging.getLogger(OUTSIDE)
-    outside.setLevel(logging.INFO)
-    outside.addHandler(handler)
-    if out.verbose or any(name in os.environ for name in _LOG_SETTINGS):
-        return
-    # A command without flows imports Prefect, too, where a saved block is named.
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    if not prefect:
-        return
-    from prefect.logging.configuration import setup_logging
-
-    setup_logging()
-    # After `setup_logging`, which removes handlers of these loggers.
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addHandler(handler)

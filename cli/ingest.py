@@ -7,17 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.console import INCOMPLETE, KEPT, OK, confirm, guarded, show
-from prefect_ollama.options import (
-    NODES,
-    PRINT,
-    TABLE,
-    ExcludeOption,
-    NodeOptions,
-    PrintOptions,
-    TableOptions,
-    YesOption,
-    flag,
-)
+from prefect_ollama.node_options import NODES, NodeOptions
+from prefect_ollama.options import PRINT, TABLE, ExcludeOption, PrintOptions, TableOptions, YesOption, flag
 from prefect_ollama.reading_options import READING, SIZES, ChunkSizes, ReadingOptions
 
 

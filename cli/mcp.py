@@ -11,14 +11,8 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import OK, guarded
-from prefect_ollama.options import (
-    CHAT,
-    TABLE,
-    ChatOptions,
-    PrintOptions,
-    TableOptions,
-    flag,
-)
+from prefect_ollama.node_options import CHAT, ChatOptions
+from prefect_ollama.options import TABLE, PrintOptions, TableOptions, flag
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions, ReadingOptions
 
 

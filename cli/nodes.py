@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
-from prefect_ollama.options import (
-    NODES,
-    PRINT,
-    SEVERAL_CHAT,
-    NodeOptions,
-    PrintOptions,
-    SeveralChatOptions,
-    bounded,
-    flag,
-)
+from prefect_ollama.node_options import NODES, SEVERAL_CHAT, NodeOptions, SeveralChatOptions
+from prefect_ollama.options import PRINT, PrintOptions, bounded, flag
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes import NodeStatus

@@ -17,13 +17,7 @@ from prefect_ollama.blocks.lance import Maintenance, Undo
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
 from prefect_ollama.fitted import Fitted
-from prefect_ollama.flows import (
-    ForgetReport,
-    IngestReport,
-    NodeStatus,
-    NodeTuning,
-    ReEmbedCost,
-)
+from prefect_ollama.flows import ForgetReport, IngestReport, NodeStatus, NodeTuning, ReEmbedCost
 from prefect_ollama.tasks.reporting import (
     Section,
     found_section,
@@ -98,23 +92,16 @@ def forgotten(what: ForgetReport) -> RenderableType:
 
 def undo(what: Undo) -> RenderableType:
     """Return what a roll back would do."""
-    runs = ", ".join(what.runs)
-    parts = [line(f"Rolling back would undo {runs} on {what.table}", "bold")]
+    change = (
+        f"Of source {what.source}, {quantity(what.restored, 'document')} would be as before, and "
+        f"{what.removed:,} would go. Other sources stay as they are."
+    )
     if what.swap:
-        parts.append(
-            line(
-                f"{quantity(what.chunks_then, 'chunk')} from before the re-embedding would replace the present "
-                f"{what.chunks_now:,}."
-            )
-        )
-    else:
-        parts.append(
-            line(
-                f"Of source {what.source}, {quantity(what.restored, 'document')} would be as before, and "
-                f"{what.removed:,} would go. Other sources stay as they are."
-            )
-        )
-    return Group(*parts)
+        chunks = quantity(what.chunks_then, "chunk")
+        change = f"{chunks} from before the re-embedding would replace the present {what.chunks_now:,}."
+    return Group(
+        line(f"Rolling back would undo {', '.join(what.runs)} on {what.table}", "bold"), line(change)
+    )
 
 
 def re_embedding(what: ReEmbedCost) -> RenderableType:

@@ -28,7 +28,6 @@ def documents(rows: Sequence[Document], *, empty: str) -> RenderableType:
     if not rows:
         return Text(empty)
     parts: list[RenderableType] = []
-    numbers = ("pages", "chunks")
     for source in dict.fromkeys(row.source for row in rows):
         some = [row for row in rows if row.source == source]
         cells = (
@@ -50,12 +49,11 @@ def documents(rows: Sequence[Document], *, empty: str) -> RenderableType:
                 cells,
                 # Status and chunks stay longest: they show a document that needs attention.
                 drop=("run", "stored", "dated", "pages"),
-                numbers=numbers,
+                numbers=("pages", "chunks"),
             ),
             Text(),
         ]
-    wrong = [row for row in rows if row.reason]
-    for row in wrong:
+    for row in (each for each in rows if each.reason):
         lines = [line(text) for text in (row.reason, row.remedy) if text]
         parts += [line(f"{row.path} ({row.status})", "red"), Padding(Group(*lines), (0, 0, 0, 2))]
     stored = sum(row.chunks > 0 for row in rows)

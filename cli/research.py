@@ -10,16 +10,8 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.option import values_of
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
-from prefect_ollama.options import (
-    PRINT,
-    SEVERAL_CHAT,
-    TABLE,
-    PrintOptions,
-    SeveralChatOptions,
-    TableOptions,
-    bounded,
-    with_bounds,
-)
+from prefect_ollama.node_options import SEVERAL_CHAT, SeveralChatOptions
+from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, bounded, with_bounds
 from prefect_ollama.question_options import EVERYTHING, QUESTION, ModeOption, Only
 from prefect_ollama.tasks.researching import Bounds
 

@@ -10,17 +10,8 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show
-from prefect_ollama.options import (
-    NODES,
-    PRINT,
-    TABLE,
-    NodeOptions,
-    PrintOptions,
-    TableOptions,
-    bounded,
-    flag,
-    lines_of,
-)
+from prefect_ollama.node_options import NODES, NodeOptions
+from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, bounded, flag, lines_of
 from prefect_ollama.question_options import EVERYTHING, QUESTION, Mode, Only
 from prefect_ollama.reading_options import PASSWORDS, PasswordOptions
 

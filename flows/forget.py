@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from prefect.runtime import flow_run
@@ -86,10 +86,7 @@ def forgettable(
         >>> [document.path for document in forgettable("tides.pdf", "papers").documents]
         ['tides.pdf']
     """
-    store = Store.open(resolve_table(table))
-    names = as_source(what)
-    documents, notes = _found([names] if isinstance(names, str) else names, store, source)
-    return _report(store, documents, notes, dry_run=True)
+    return _planned(as_source(what), Store.open(resolve_table(table)), source)[0]
 
 
 def _name(given: Mapping[str, Any]) -> str:
@@ -145,12 +142,12 @@ def forget(
     refuse_empty_tabs()
     sign_flow_run()
     store = Store.open(resolve_table(table))
-    documents, notes = _found([what] if isinstance(what, str) else what, store, source)
+    report, documents = _planned(what, store, source)
     # In the log too: a run by a schedule has no reader of its result.
-    for note in notes:
+    for note in report.notes:
         run_logger().warning("%s", note)
     if dry_run:
-        return _report(store, documents, notes, dry_run=True)
+        return report
     runs: list[Run] = []
     # A run for each source, because a run can be rolled back only for one source.
     for name in dict.fromkeys(row.source for row in documents):
@@ -160,27 +157,14 @@ def forget(
         runs.append(store.forget(run_id, name, [row.doc_id for row in rows]))
         run_logger().info("Took %s of %s out of the table", quantity(len(rows), "document"), name)
         publish_run(store, runs[-1], source_assets(name, (row.path for row in rows)))
-    return _report(store, documents, notes, dry_run=False, runs=runs)
+    return replace(report, dry_run=False, runs=tuple(run.run_id for run in runs))
 
 
-def _found(what: Sequence[str], store: Store, source: str | None) -> tuple[list[Document], list[str]]:
+def _planned(
+    what: str | Sequence[str], store: Store, source: str | None
+) -> tuple[ForgetReport, list[Document]]:
+    """Return the report of a dry run, and the documents."""
     manifest = store.manifest()
-    documents = documents_named(what, manifest, source=source)
-    return documents, notes_on(documents, manifest)
-
-
-def _report(
-    store: Store,
-    documents: Sequence[Document],
-    notes: Sequence[str],
-    *,
-    dry_run: bool,
-    runs: Sequence[Run] = (),
-) -> ForgetReport:
-    return ForgetReport(
-        table=str(store.spec),
-        dry_run=dry_run,
-        documents=tuple(Forgotten(row.source, row.path, row.status, row.chunks) for row in documents),
-        notes=tuple(notes),
-        runs=tuple(run.run_id for run in runs),
-    )
+    documents = documents_named([what] if isinstance(what, str) else what, manifest, source=source)
+    forgotten = tuple(Forgotten(row.source, row.path, row.status, row.chunks) for row in documents)
+    return ForgetReport(str(store.spec), True, forgotten, tuple(notes_on(documents, manifest))), documents

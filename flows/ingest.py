@@ -5,27 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
-from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
 
-from prefect_ollama.blocks.cluster import Nodes
-from prefect_ollama.blocks.documents import Identity, context_options, same_cut, same_options
-from prefect_ollama.blocks.errors import DocumentsFailed, ServerLost, TableError, TableMissing
+from prefect_ollama.blocks.errors import ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec, refuse_unwritable
-from prefect_ollama.blocks.nodes import VerifiedCluster, full_name
-from prefect_ollama.blocks.printable import escape_markdown
-from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.blocks.resolve import (
-    default_cache,
-    limits_folder,
-    resolve_cluster,
-    resolve_table,
-)
+from prefect_ollama.blocks.resolve import default_cache, limits_folder, resolve_cluster, resolve_table
 from prefect_ollama.flows.base import (
     Advanced,
     addresses_fit,
@@ -35,7 +22,16 @@ from prefect_ollama.flows.base import (
     table_exists,
     unless_named,
 )
-from prefect_ollama.flows.ingestion import BUNDLES_AHEAD, IngestRun, run_bundles
+from prefect_ollama.flows.ingestion import (
+    BUNDLES_AHEAD,
+    IngestRun,
+    final_state,
+    fits_table,
+    open_checked,
+    publish_report,
+    run_bundles,
+    with_table_context,
+)
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import (
     DEFAULT_ADVANCED,
@@ -51,18 +47,16 @@ from prefect_ollama.flows.parameters import (
     has_own_model,
     shown,
 )
-from prefect_ollama.flows.runner import IngestTaskRunner, wait_for_server
-from prefect_ollama.tasks.chunking import ChunkOptions
+from prefect_ollama.flows.runner import IngestTaskRunner
 from prefect_ollama.tasks.embedding import Embedding, choose_counter, running_nodes
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.monitoring import serve_metrics, watch_run
-from prefect_ollama.tasks.parsing import ParseOptions
 from prefect_ollama.tasks.planning import ChunkingPlan, source_display_name
 from prefect_ollama.tasks.prefect_state import Opaque, keep_home_private, run_logger, sign_flow_run
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
-from prefect_ollama.tasks.reporting import IngestReport, report_markdown, run_chart
+from prefect_ollama.tasks.reporting import IngestReport
 from prefect_ollama.tasks.scan import check_source, plan_source
-from prefect_ollama.tasks.verify_nodes import identity_for, verify_nodes
+from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
 def _source_is_there(given: Mapping[str, Any]) -> None:
@@ -149,8 +143,9 @@ def ingest_pdfs(
         found = Store.open(place)
     except TableMissing:
         refuse_unwritable(place)
+    known = found.identity if found is not None else None
     run_id, runner = _run_id(), _runner()
-    wanted = model or (found.identity.model if found is not None and not has_own_model(cluster) else None)
+    wanted = model or (known.model if known is not None and not has_own_model(cluster) else None)
     # A dry run refuses nodes that are not there, too. No node is asked.
     resolve_cluster(cluster, model=wanted)
     # A new table has files to read for sure, so the process of the workers starts while the source is scanned.
@@ -170,16 +165,16 @@ def ingest_pdfs(
         exclude=exclude,
     ).content
     run = IngestRun(run_id, plan, str(place), began)
-    parse, chunk = reading.to_options(), _with_table_context(chunking.to_options(), found)
-    fits = found is None or _fits_table(found.identity, cluster, wanted, chunk)
+    parse, chunk = reading.to_options(), with_table_context(chunking.to_options(), found)
+    fits = known is None or fits_table(known, cluster, wanted, chunk)
     if dry_run:
-        if found is not None and not fits:
+        if known is not None and not fits:
             run_logger().warning(
                 "The model, its options or the sizes of chunks differ from those of the table (model %r). A run with "
                 "other vectors or sizes is refused, and changes nothing.",
-                found.identity.model,
+                known.model,
             )
-        return _final_state(run.report(dry_run=True, model=wanted or ""), advanced)
+        return final_state(run.report(dry_run=True, model=wanted or ""), advanced)
     # From here on the run changes the table, and so appears in metrics.
     with serve_metrics(plan.source), run.metrics:
         # Nothing to read: no node is asked and no worker starts.
@@ -187,9 +182,7 @@ def ingest_pdfs(
             if found is not None and plan.bookkeeping:
                 run.begin(found)
                 run.end()
-            return _final_state(
-                _publish_report(run, found.identity.model if found is not None else ""), advanced
-            )
+            return final_state(publish_report(run, known.model if known is not None else ""), advanced)
         # One bundle for each process that parses; the others wait for the nodes or are being stored.
         ahead = BUNDLES_AHEAD + _start_workers(runner, len(plan.to_read))
         with (
@@ -198,11 +191,9 @@ def ingest_pdfs(
             MaintenanceProcess() as maintenance_process,
         ):
             # Workers start meanwhile, see `_start_workers`.
-            verified = verify_nodes(Opaque(spec), found.identity if found else None)
-            chunking_plan = ChunkingPlan(
-                parse, chunk, choose_counter(found.identity if found else None, verified)
-            )
-            store = _open_checked(place, verified, chunking_plan, found, spec.model.num_ctx)
+            verified = verify_nodes(Opaque(spec), known)
+            chunking_plan = ChunkingPlan(parse, chunk, choose_counter(known, verified))
+            store = open_checked(place, verified, chunking_plan, found, spec.model.num_ctx)
             run.begin(store, verified)
             try:
                 client = runner.client if runner else None
@@ -221,90 +212,11 @@ def ingest_pdfs(
                 # After Ctrl-C no caller waits for a report. After an error the report shows what is stored.
                 if isinstance(error, Exception):
                     with contextlib.suppress(ServerLost):
-                        _publish_report(run, spec.model.name)
+                        publish_report(run, spec.model.name)
                 raise
             # After the run is in the table's log: maintenance may fail, and the run has done its work.
             _maintain(place, maintenance_process)
-        return _final_state(_publish_report(run, spec.model.name), advanced)
-
-
-def _final_state(report: IngestReport, advanced: Advanced) -> IngestReport:
-    """Return the report within the state that the flow run ends in; Prefect gives the caller the report.
-
-    Of a flow run that is tried again it is returned bare, with no message for the state: after a state, Prefect 3.9
-    raises the error of the first try although the second went well (`FlowRunEngine.result`).
-    """
-    again = flow_run.run_count > 1
-    if advanced.fail_if_files_fail and report.failed and not report.dry_run:
-        error = DocumentsFailed(
-            f"{len(report.failed)} of {quantity(len(report.files), 'file is', 'files are')} not stored whole, the "
-            f"first: {report.failed[0].path!r}.",
-            paths=[file.path for file in report.failed],
-            state="All the rest is stored.",
-            remedy="The artifact ingest-report says of each what to do.",
-        )
-        if again:
-            raise error
-        # A state, so that Prefect shows the summary as its message, and not the text of the error.
-        return Failed(message=report.summary, data=error)  # type: ignore[return-value]
-    if again:
-        return report
-    return Completed(message=report.summary, data=report)  # type: ignore[return-value]
-
-
-def _with_table_context(chunk: ChunkOptions, found: Store | None) -> ChunkOptions:
-    """Return the sizes of chunks, with the context length of the table if the caller names no length."""
-    if found is None or chunk.context_tokens != ChunkOptions().context_tokens:
-        return chunk
-    own = ChunkingPlan.context_in(found.identity.chunker)
-    if not own:
-        run_logger().info(
-            "The chunks of this table were embedded without title and headings before them, and so are new ones. "
-            "`prefect-ollama re-embed` embeds all of them with context."
-        )
-    return replace(chunk, context_tokens=own)
-
-
-def _fits_table(found: Identity, cluster: Nodes | None, model: str | None, chunk: ChunkOptions) -> bool:
-    """Return whether a run uses the model and the chunk sizes of the table, without asking a node."""
-    asked = resolve_cluster(cluster, model=model).spec.model
-    counter = ChunkingPlan.counter_in(found.chunker)
-    return (
-        full_name(asked.name) == full_name(found.model)
-        and (asked.document_prefix, asked.query_prefix) == (found.document_prefix, found.query_prefix)
-        # A cluster that names no dimension has the model's own, and models were compared above.
-        and (asked.dimensions or found.dimension) == found.dimension
-        and (asked.num_ctx is None or same_options(context_options(asked.num_ctx, None), found.options))
-        and (asked.num_ctx is not None or found.chosen_context is None)
-        # A way of counting tokens that is not known here cannot be that of this run.
-        and counter is not None
-        and same_cut(ChunkingPlan(ParseOptions(), chunk, counter).identity, found.chunker)
-    )
-
-
-def _open_checked(
-    place: StoreSpec,
-    verified: VerifiedCluster,
-    chunking_plan: ChunkingPlan,
-    found: Store | None,
-    context: int | None,
-) -> Store:
-    """Return the table, made if it does not exist; check that it fits the nodes' model, these chunk sizes and the
-    chosen context."""
-    spec = verified.spec.model
-    identity = Identity(
-        model=spec.name,
-        digest=verified.reference.digest,
-        dimension=verified.reference.dimension,
-        document_prefix=spec.document_prefix,
-        query_prefix=spec.query_prefix,
-        options=context_options(context, spec.num_ctx),
-        chunker=chunking_plan.identity,
-        fingerprint=verified.reference,
-    )
-    if found is not None:
-        identity = identity_for(found, identity, verified)
-    return Store.open(place, identity=identity, create=True)
+        return final_state(publish_report(run, spec.model.name), advanced)
 
 
 def _runner() -> IngestTaskRunner | None:
@@ -336,17 +248,3 @@ def _maintain(place: StoreSpec, maintenance_process: MaintenanceProcess) -> None
         )
     except TableError as error:
         run_logger().warning("The maintenance of the table failed: %s", error)
-
-
-def _publish_report(run: IngestRun, model: str) -> IngestReport:
-    """Publish the run in Prefect, once its server answers, and return the report."""
-    report = run.report(model=model)
-    # Metrics need no server, so they do not wait for it.
-    run.metrics.end(report, run.status)
-    wait_for_server()
-    run.publish()
-    text = report_markdown(report, picture=run_chart(report, run.timeline))
-    create_markdown_artifact(
-        text, key="ingest-report", description=f"Ingest of {escape_markdown(report.source)}"
-    )
-    return report

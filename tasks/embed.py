@@ -6,10 +6,8 @@ left out, and its document names it.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -27,14 +25,8 @@ from prefect_ollama.tasks.dispatch import NodeStats
 from prefect_ollama.tasks.embedding import Embedding, KnownVectors
 from prefect_ollama.tasks.monitoring import process_name, publishing_stats
 from prefect_ollama.tasks.parse import ChunkedBundle, ChunkedDocument, LeftOut
-from prefect_ollama.tasks.prefect_state import Opaque, runs_on
+from prefect_ollama.tasks.prefect_state import PERSISTED, Opaque, result_key, runs_on
 from prefect_ollama.tasks.reporting import RunStatistics
-
-# How long the result of a bundle is kept, for a run that is started again after a crash.
-RESULTS_KEPT = timedelta(days=7)
-
-# Prefix of the keys of results.
-KEY = "prefect-ollama-"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,29 +76,21 @@ class BundlePolicy(CachePolicy):
         # A user who wants no cache wants every text embedded in this run.
         if embedding.cache is None:
             return None
-        digest = hashlib.blake2b(digest_size=32)
+        return result_key(self._parts(chunked, embedding))
 
-        def feed(text: str) -> None:
-            # The length first, so that no two lists of texts give the same bytes.
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
-
-        for part in (
-            str(self.version),
-            repr(embedding.salt),
-            embedding.run_id if chunked.bundle.again else "",
-        ):
-            feed(part)
+    def _parts(self, chunked: ChunkedBundle, embedding: Embedding) -> Iterator[str]:
+        yield str(self.version)
+        yield repr(embedding.salt)
+        yield embedding.run_id if chunked.bundle.again else ""
         for each in chunked.documents:
             row = each.document
-            feed(f"{row.doc_id} {row.content_hash} {row.size} {row.mtime_ns} {row.status}")
-            feed(f"{row.parser_version} {row.chunker_version} {row.title}")
+            yield f"{row.doc_id} {row.content_hash} {row.size} {row.mtime_ns} {row.status}"
+            yield f"{row.parser_version} {row.chunker_version} {row.title}"
             for chunk in each.chunks:
-                feed(f"{chunk.page_from} {chunk.page_to} {chunk.heading}")
-                feed(f"{chunk.page_label_from} {chunk.page_label_to}")
-                feed(chunk.text)
-                feed(chunk.embedded_text)
-        return f"{KEY}{digest.hexdigest()}"
+                yield f"{chunk.page_from} {chunk.page_to} {chunk.heading}"
+                yield f"{chunk.page_label_from} {chunk.page_label_to}"
+                yield chunk.text
+                yield chunk.embedded_text
 
 
 def _name() -> str:
@@ -117,18 +101,7 @@ def _name() -> str:
     return f"embed {quantity(chunked.chunks, 'chunk')} · bundle {chunked.bundle.number}"
 
 
-@task(
-    name="embed",
-    task_run_name=_name,
-    cache_policy=BundlePolicy(),
-    cache_expiration=RESULTS_KEPT,
-    persist_result=True,
-    result_serializer="pickle",  # a user's settings may name one that cannot hold vectors
-    # Without this the vectors of all bundles would stay in memory until the run ends.
-    cache_result_in_memory=False,
-    # The dispatcher has already tried every node. Zero and not the default, which a user's settings may raise.
-    retries=0,
-)
+@task(name="embed", task_run_name=_name, cache_policy=BundlePolicy(), **PERSISTED)
 @runs_on("embed")
 def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[Embedding]) -> Opaque[EmbeddedBundle]:
     """Embed all chunks of a bundle.

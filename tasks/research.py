@@ -6,7 +6,6 @@ the options, and the results of the steps before it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,8 +16,7 @@ from prefect.context import TaskRunContext
 from prefect.transactions import get_transaction
 
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
-from prefect_ollama.tasks.prefect_state import Opaque, run_logger
+from prefect_ollama.tasks.prefect_state import PERSISTED, Opaque, result_key, run_logger
 from prefect_ollama.tasks.researching import Done, Steps
 
 # Raise it when a step gives another result for the same input, so that results of earlier versions are not used.
@@ -38,25 +36,12 @@ class StepPolicy(CachePolicy):
         name, values = inputs["step"].__name__, _values(inputs["inputs"])
         if any(each is None for each in values):
             return None
-        digest = hashlib.blake2b(digest_size=32)
-        # The values of steps are frozen dataclasses, whose text names every field. The length divides the parts.
-        for each in (name, inputs["steps"].content.salt, *values):
-            data = repr(each).encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
-        return f"{KEY}{name}-{self.version}-{digest.hexdigest()}"
+        # The values of steps are frozen dataclasses, whose text names every field.
+        parts = map(repr, (name, inputs["steps"].content.salt, *values))
+        return result_key(parts, f"{name}-{self.version}-")
 
 
-@task(
-    name="report step",
-    task_run_name="{name}",
-    cache_policy=StepPolicy(),
-    cache_expiration=RESULTS_KEPT,
-    persist_result=True,
-    result_serializer="pickle",  # a user's settings may name one that cannot hold these results
-    cache_result_in_memory=False,
-    # The dispatcher has already asked other nodes.
-    retries=0,
-)
+@task(name="report step", task_run_name="{name}", cache_policy=StepPolicy(), **PERSISTED)
 def run_step(
     name: str, step: Callable[..., Done[Any]], inputs: tuple[Any, ...], steps: Opaque[Steps]
 ) -> Opaque[Done[Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import dask.config
 from distributed.security import Security
 
-from prefect_ollama.flows.runner._clusters import WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 
 

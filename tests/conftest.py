@@ -120,7 +120,7 @@ def dask_workers(prefect_server: str) -> Iterator[str]:
     """
     from distributed import Client
 
-    from prefect_ollama.flows.runner._clusters import WorkerCluster
+    from prefect_ollama.flows.runner._local_cluster import WorkerCluster
     from tests.certificates import trusted
 
     env = {"PREFECT_API_URL": prefect_server}

@@ -21,7 +21,7 @@ from distributed.security import Security
 from prefect import flow
 from prefect.settings import get_current_settings
 
-from prefect_ollama.flows.runner._clusters import SCRATCH, WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import SCRATCH, WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests import dask_tasks as tasks
 from tests.killing import workers_of
@@ -167,7 +167,7 @@ class TestScratch:
     @pytest.mark.slow
     def test_goes_with_its_run_and_that_of_a_killed_run_with_the_next(self) -> None:
         code = (
-            "import os, signal; from prefect_ollama.flows.runner._clusters import WorkerCluster\n"
+            "import os, signal; from prefect_ollama.flows.runner._local_cluster import WorkerCluster\n"
             "print(WorkerCluster(1, 1).scheduler.local_directory, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
@@ -188,7 +188,7 @@ class TestScratch:
             as_other('mkdir -m 777 "$1"', folder / SCRATCH)
             settings = get_current_settings().model_copy(update={"home": folder})
             monkeypatch.setattr(
-                "prefect_ollama.flows.runner._clusters.get_current_settings", lambda: settings
+                "prefect_ollama.flows.runner._local_cluster.get_current_settings", lambda: settings
             )
             with WorkerCluster(1, 1) as cluster:
                 assert cluster.scheduler is not None

@@ -11,7 +11,7 @@ import distributed
 import pytest
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.flows.runner._clusters import connecting_to
+from prefect_ollama.flows.runner._external_cluster import connecting_to
 
 FILES = ("ca-file", "client.cert", "client.key")
 

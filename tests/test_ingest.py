@@ -37,8 +37,8 @@ from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, Table
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes.canaries import CANARIES, SCRIPT_TEXTS
 from prefect_ollama.flows import Advanced, Chunking, IngestReport, Password, Reading, ingest_pdfs
-from prefect_ollama.flows.runner._clusters import START_TRIES, WorkerCluster
 from prefect_ollama.flows.runner._dask_servers import RunScheduler
+from prefect_ollama.flows.runner._local_cluster import START_TRIES, WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, ChunkOptions, estimate_tokens
 from prefect_ollama.tasks.parsing import format_of

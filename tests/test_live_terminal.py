@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from prefect_ollama.console import _OwnLines
 from prefect_ollama.live import MOST_NODES, RunProgress, shown_live
+from prefect_ollama.log_lines import OwnLines
 from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot
 from prefect_ollama.tasks.monitoring.snapshot import observer
 from tests.flow_samples import write_folder
@@ -107,7 +107,7 @@ def test_in_a_terminal_log_lines_stand_above_the_figures(monkeypatch: pytest.Mon
     monkeypatch.setenv("COLUMNS", "100")
     logger = logging.getLogger("test-live")
     logger.propagate = False
-    logger.addHandler(_OwnLines())
+    logger.addHandler(OwnLines())
     with terminal() as said, shown_live(json=False):
         show = observer()
         assert show is not None

@@ -26,7 +26,7 @@ from prefect_ollama.blocks.lance import _write_lock as write_lock
 from prefect_ollama.blocks.lance.commits import connect
 from prefect_ollama.blocks.private_files import open_private, private_folder
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
-from prefect_ollama.tasks.embed import KEY
+from prefect_ollama.tasks.prefect_state import KEY
 from prefect_ollama.tasks.prefect_state.persisted_results import PersistedResults
 from prefect_ollama.tasks.prefect_state.private_home import keep_home_private
 from tests.other_user import UID, as_other, needs_root, open_folder

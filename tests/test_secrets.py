@@ -23,7 +23,7 @@ from prefect_ollama.blocks.lance._error_text import short
 from prefect_ollama.blocks.lance.commits import connect, open_table
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.secrets import MASK, Sealed, give, safe_cause, seal, take_back, without_secrets
-from prefect_ollama.flows.runner._clusters import WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
 from prefect_ollama.tasks.parsing import ParseOptions
 from prefect_ollama.tasks.prefect_state.task_options import ROLES, Opaque

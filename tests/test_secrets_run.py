@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.flows import Advanced, IngestReport, Password, Reading, ingest_pdfs
-from prefect_ollama.flows.runner._clusters import WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.certificates import reaching
 from tests.flow_samples import MODEL, prose, write_folder, write_pdf

@@ -37,7 +37,7 @@ from prefect.runtime import flow_run
 from prefect_dask.task_runners import DaskTaskRunner
 
 from prefect_ollama.blocks.errors import ConfigurationError, TaskRunLost
-from prefect_ollama.flows.runner._clusters import WorkerCluster
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.prefect_state.task_options import runs_on
 from tests import dask_tasks as tasks

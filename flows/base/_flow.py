@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import orjson
@@ -83,7 +85,7 @@ class Flow(prefect.Flow[P, R]):
                     or "parameters must be" not in str(error)
                 ):
                     raise
-                raise _too_large(parameters, str(error)) from None
+                raise _too_large(parameters) from None
         return awaited(result)
 
     def with_options(self, **options: Any) -> Flow[P, R]:
@@ -159,32 +161,25 @@ def refuse_empty_tabs() -> None:
 
 def _is_generated(name: str) -> bool:
     """Return whether Prefect made the name: two of the words that it draws names from."""
-    global _words
-    if not _words:
-        from coolname.data import config
-
-        parts_of: Any = config.values()
-        _words = frozenset(word for part in parts_of for word in part.get("words", ()))
     parts = name.split("-")
-    return len(parts) == 2 and _words.issuperset(parts)
+    return len(parts) == 2 and _generated_words().issuperset(parts)
 
 
-_words: frozenset[str] = frozenset()
+@cache
+def _generated_words() -> frozenset[str]:
+    from coolname.data import config
+
+    parts: Any = config.values()
+    return frozenset(word for part in parts for word in part.get("words", ()))
 
 
 def _is_long(source: Any) -> bool:
-    if not isinstance(source, list | tuple):
-        return False
     # Stops at the limit: a list may have a million paths.
-    total = 0
-    for each in source:
-        total += len(str(each)) + 3
-        if total > MAX_LIST_BYTES:
-            return True
-    return False
+    lengths = accumulate(len(str(each)) + 3 for each in source) if isinstance(source, list | tuple) else ()
+    return any(length > MAX_LIST_BYTES for length in lengths)
 
 
-def _too_large(parameters: Mapping[str, Any], said: str) -> ConfigurationError:
+def _too_large(parameters: Mapping[str, Any]) -> ConfigurationError:
     sizes = {name: len(orjson.dumps(value, default=str)) for name, value in parameters.items()}
     largest = max(sizes, key=lambda name: sizes[name])
     return ConfigurationError(

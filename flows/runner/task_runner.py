@@ -25,13 +25,13 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
-from prefect_ollama.flows.runner._clusters import (
-    WorkerCluster,
+from prefect_ollama.flows.runner._external_cluster import (
     connecting_to,
     named_scheduler,
     offered_roles,
     warn_if_open,
 )
+from prefect_ollama.flows.runner._local_cluster import WorkerCluster
 from prefect_ollama.flows.runner._task_run_states import TaskRunStates
 from prefect_ollama.flows.runner._worker_secrets import WorkerSecrets
 from prefect_ollama.flows.runner._worker_start import start_fork_server

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.prefect_state.private_home import keep_home_private
     from prefect_ollama.tasks.prefect_state.quick_client import quick_client
     from prefect_ollama.tasks.prefect_state.task_options import (
+        KEY,
+        PERSISTED,
         ROLE_MARK,
         ROLES,
         UNCACHED,
         Opaque,
         Role,
         counted_name,
+        result_key,
         runs_on,
     )
 else:

@@ -21,9 +21,8 @@ from prefect.tasks import Task
 
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import check_folder, is_ours, make_folder, private_folder
-from prefect_ollama.tasks.embed import KEY, RESULTS_KEPT
 from prefect_ollama.tasks.prefect_state.logging import run_logger
-from prefect_ollama.tasks.prefect_state.task_options import UNCACHED
+from prefect_ollama.tasks.prefect_state.task_options import KEY, RESULTS_KEPT, UNCACHED
 
 P = ParamSpec("P")
 R = TypeVar("R")

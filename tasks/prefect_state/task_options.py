@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from prefect.cache_policies import NO_CACHE
@@ -16,6 +18,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Prefect's own policy would hash all arguments for a key, and these hold open tables and connections. The result of an
 # uncached task is either quick to compute again, or out of date in the next run.
 UNCACHED: Final[dict[str, Any]] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+# How long a result is kept, for a run that is started again after a crash.
+RESULTS_KEPT: Final = timedelta(days=7)
+
+# Of a task that takes long, so that a later run uses its result.
+PERSISTED: Final[dict[str, Any]] = {
+    "cache_expiration": RESULTS_KEPT,
+    "persist_result": True,
+    "result_serializer": "pickle",  # a user's settings may name one that cannot hold our results
+    # Without this the results would stay in memory until the run ends.
+    "cache_result_in_memory": False,
+    # The dispatcher has already tried every node. Zero and not the default, which a user's settings may raise.
+    "retries": 0,
+}
+
+# Prefix of the keys of results.
+KEY: Final = "prefect-ollama-"
 
 Role = Literal["parse", "embed"]
 
@@ -40,6 +59,16 @@ class Opaque(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Opaque({type(self.content).__name__})"
+
+
+def result_key(parts: Iterable[str], prefix: str = "") -> str:
+    """Return the key of a result that these texts decide."""
+    digest = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        # The length first, so that no two lists of texts give the same bytes.
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return f"{KEY}{prefix}{digest.hexdigest()}"
 
 
 def runs_on(role: Role) -> Callable[[F], F]:

@@ -1,21 +1,20 @@
-"""The report of a run: the outcome of each file, and the share of each node."""
+"""The report of a run, and the outcome of each file."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.dispatch import NodeStats, stats_by_node
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.reporting._html import report_html
+from prefect_ollama.tasks.reporting.node_report import NodeReport
+from prefect_ollama.tasks.reporting.run_sections import FAILED
 from prefect_ollama.tasks.reporting.run_statistics import RunStatistics
-from prefect_ollama.tasks.reporting.sections import FAILED
 
 # The outcome of a file. The last four are of files that a dry run would read, or that a failed run did not reach.
 Outcome = Literal[
@@ -33,9 +32,6 @@ Outcome = Literal[
     "tried again",
     "reread",
 ]
-
-# Causes of failure that the report lists for each node, so that its length is bounded.
-MAX_CAUSES = 20
 
 # Files that are left to do.
 LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
@@ -90,47 +86,6 @@ class FileReport:
             left_out.notes,
             left_out.lines,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class NodeReport:
-    """The work of one node.
-
-    Attributes:
-        name: Its name.
-        texts: Number of chunks whose vector came from it.
-        share: Part of all chunks that nodes embedded, 0 to 1.
-        busy_seconds: Time in which it had work, in seconds.
-        texts_per_second: Mean rate while it had work.
-        errors: Number of errors by cause.
-        note: Why it was left out, or its last error.
-    """
-
-    name: str
-    texts: int
-    share: float
-    busy_seconds: float
-    texts_per_second: float
-    errors: dict[str, int]
-    note: str = ""
-
-    def error_lines(self) -> list[str]:
-        """Return a line for each cause of failure with its count, the most frequent first, and why it was left out.
-
-        The line of the last error also has its remedy.
-        """
-        lines: list[str] = []
-        last = self.note
-        for cause, count in Counter(self.errors).most_common(MAX_CAUSES):
-            shown = self.note if self.note.startswith(cause) else cause
-            # The note is one of the causes with its remedy; it must not stand there twice.
-            if shown is self.note:
-                last = ""
-            lines.append(f"{count} × {shown.removeprefix(f'Node {self.name!r}: ')}")
-        if len(self.errors) > MAX_CAUSES:
-            rest = Counter(self.errors).most_common()[MAX_CAUSES:]
-            lines.append(f"{sum(count for _, count in rest)} × {len(rest)} other causes")
-        return [*lines, last] if last else lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,27 +180,3 @@ class IngestReport(RunStatistics, Awaitable):
             "outcomes": self.outcomes(),
             "chunks_per_second": self.chunks_per_second,
         }
-
-
-def node_reports(
-    by_node: Counter[str], stats: Iterable[Iterable[NodeStats]], left_out: dict[str, str]
-) -> tuple[NodeReport, ...]:
-    """Return the work of each node, over all processes that used it.
-
-    Args:
-        by_node: Number of chunks by node.
-        stats: Last statistics of each process.
-        left_out: Why nodes were left out at the start, by name.
-    """
-    # 1, so that the shares are 0 if no node embedded anything.
-    total = by_node.total() or 1
-    found: dict[str, NodeReport] = {}
-    for name, node in stats_by_node(stats).items():
-        # From the stored bundles and not from the statistics, which also count vectors that were not used.
-        texts, busy = by_node[name], node.busy_seconds
-        rate = texts / busy if busy else 0.0
-        found[name] = NodeReport(name, texts, texts / total, busy, rate, dict(node.errors), node.last_error)
-    # A node that was left out at the start may have joined later, and then has statistics.
-    for name, reason in left_out.items():
-        found.setdefault(name, NodeReport(name, by_node[name], by_node[name] / total, 0.0, 0.0, {}, reason))
-    return tuple(found.values())

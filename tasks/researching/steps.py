@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
 
-from prefect_ollama.blocks.documents import Bound, CheckedSentence, Hit, ReportStep
+from prefect_ollama.blocks.documents import CheckedSentence, Hit
 from prefect_ollama.blocks.lance import Mode, Store
-from prefect_ollama.blocks.nodes import ChatReply
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering import (
     CUT,
@@ -23,65 +20,15 @@ from prefect_ollama.tasks.answering import (
     strength,
     write_drafts,
 )
-from prefect_ollama.tasks.dispatch import ChatAnswer, ChatDispatcher, Dispatcher
+from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.researching._criticism import criticise
 from prefect_ollama.tasks.researching._splitting import split_question
+from prefect_ollama.tasks.researching._step import Done, run_within_bounds
 from prefect_ollama.tasks.researching._synthesis import write_synthesis
 from prefect_ollama.tasks.researching.bounded_chat import BoundedChat
-from prefect_ollama.tasks.researching.bounds import BoundReached, Budget
+from prefect_ollama.tasks.researching.bounds import Budget
+from prefect_ollama.tasks.researching.findings import Findings
 from prefect_ollama.tasks.searching import question_vector
-
-T = TypeVar("T")
-
-
-# Of a step that asked no node.
-NO_COST: Final = ReportStep("")
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
-    """The result of a step.
-
-    Attributes:
-        value: The result; None if a limit did not allow the step.
-        cost: What it cost, as a line of the report that has no name yet. Tokens are also those of thinking, and of
-            answers that could not be used.
-        bound: The limit, where one did not allow it.
-        whole: Whether every request of it was answered. A result that is not whole is not kept for later runs.
-        said: The result in words, for the log.
-    """
-
-    value: T | None
-    cost: ReportStep = NO_COST
-    bound: Bound = ""
-    whole: bool = True
-    said: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """Sentences about the passages of a part, checked.
-
-    Attributes:
-        passages: The passages that quotes name.
-        supported: Sentences that passed the checks so far.
-        dropped: The others, with their reason.
-        author: The node that wrote them.
-        judged_by: What judged them.
-        note: What a reader should know of them.
-    """
-
-    passages: tuple[Hit, ...]
-    supported: tuple[CheckedSentence, ...] = ()
-    dropped: tuple[CheckedSentence, ...] = ()
-    author: str = ""
-    judged_by: str = ""
-    note: str = ""
-
-    @property
-    def count(self) -> str:
-        """How many there are, in words."""
-        return f"{quantity(len(self.supported), 'finding')} kept, {len(self.dropped)} dropped"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +87,7 @@ class Steps:
     def split(self, question: str, most: int) -> Done[tuple[str, ...]]:
         """Split a question into parts."""
         chat = self._chat()
-        return _run_step(
+        return run_within_bounds(
             [chat],
             lambda: split_question(question, chat, most),
             whole=lambda _: bool(chat.answers),
@@ -156,7 +103,7 @@ class Steps:
         """
         searching = self.searching
         assert searching is not None
-        return _run_step(
+        return run_within_bounds(
             [],
             lambda: searching.passages(question, self.nodes.embed),
             say=lambda hits: (
@@ -175,7 +122,7 @@ class Steps:
         if not passages or (found and strength(question, passages, self.model).too_weak_to_ask):
             return Done(Drafts(tuple(passages), (), ()), said=WEAK)
         chat = self._chat()
-        return _run_step([chat], lambda: write_drafts(question, passages, chat, self.options))
+        return run_within_bounds([chat], lambda: write_drafts(question, passages, chat, self.options))
 
     def judge(self, question: str, drafts: Drafts) -> Done[Findings]:
         """Check the sentences of a draft, and judge whether their quotes prove them."""
@@ -195,7 +142,7 @@ class Steps:
                 note = CUT
             return Findings(passages, supported, dropped, author, judged.judged_by, note)
 
-        return _run_step(
+        return run_within_bounds(
             chats, judge, whole=lambda found: _all_judged(found.dropped), say=lambda found: found.count
         )
 
@@ -212,7 +159,7 @@ class Steps:
             note = " ".join(filter(None, (found.note, SAME_NODE if same else "")))
             return replace(found, supported=tuple(confirmed), dropped=(*found.dropped, *dropped), note=note)
 
-        return _run_step(
+        return run_within_bounds(
             [chat],
             refute,
             whole=lambda _: len(chat.answers) == len(found.supported),
@@ -228,7 +175,7 @@ class Steps:
             passages: The passages that their quotes name.
         """
         chat = self._chat(last=True)
-        return _run_step(
+        return run_within_bounds(
             [chat],
             lambda: write_synthesis(task, findings, passages, chat),
             say=lambda written: quantity(len(written), "sentence"),
@@ -245,7 +192,7 @@ class Steps:
         """
         # Taken from the share of the synthesis, because a text without a judgement cannot be shown as proved.
         chats, nodes = self._judging(last=True)
-        return _run_step(
+        return run_within_bounds(
             chats,
             lambda: tuple(judge_sentences(sentences, passages, nodes, self.model)[0]),
             whole=_all_judged,
@@ -264,36 +211,6 @@ class Steps:
         assert isinstance(self.nodes.judge, ChatDispatcher)
         judge = BoundedChat(self.nodes.judge, self.budget, last=last)
         return [judge], replace(self.nodes, judge=judge)
-
-
-def _run_step(
-    chats: Sequence[BoundedChat],
-    work: Callable[[], T],
-    *,
-    whole: Callable[[T], bool] = lambda _: True,
-    say: Callable[[T], str] = lambda _: "",
-) -> Done[T]:
-    started = time.monotonic()
-    value: T | None = None
-    bound: Bound = ""
-    try:
-        value = work()
-    except BoundReached as reached:
-        # A reached limit is not a failure: the report is made from the finished parts.
-        bound = reached.bound
-    answers = [answer for chat in chats for answer in chat.answers]
-    counted: list[ChatAnswer | ChatReply] = [*answers, *(reply for chat in chats for reply in chat.rejected)]
-    cost = ReportStep(
-        "",
-        tuple(sorted({answer.node for answer in answers})),
-        tuple(sorted({answer.model for answer in answers})),
-        time.monotonic() - started,
-        sum(each.prompt_tokens for each in counted),
-        sum(each.answer_tokens for each in counted),
-    )
-    if value is None:
-        return Done(None, cost, bound, whole=False)
-    return Done(value, cost, bound, whole(value), say(value))
 
 
 def _all_judged(sentences: Sequence[CheckedSentence]) -> bool:

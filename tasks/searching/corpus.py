@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from prefect_ollama.blocks.documents import CheckedAnswer, Found, Hit
-from prefect_ollama.blocks.errors import ClusterError, ConfigurationError, PrefectOllamaError
-from prefect_ollama.blocks.lance import Mode, StoreSpec, check_search
+from prefect_ollama.blocks.documents import CheckedAnswer, Found
+from prefect_ollama.blocks.lance import Mode, StoreSpec
 from prefect_ollama.blocks.resolve import limits_folder, resolve_table
 from prefect_ollama.tasks.searching._connections import Connections, open_for_search
-from prefect_ollama.tasks.searching.context import Around, check_around, with_context
+from prefect_ollama.tasks.searching._search import search_all
+from prefect_ollama.tasks.searching.context import Around
 from prefect_ollama.tasks.searching.filter import Filter
-from prefect_ollama.tasks.searching.question import NOT_SEARCHED, about_question, normalised
-from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, Reranker, not_reordered, reranker_of
+from prefect_ollama.tasks.searching.question import normalised
+from prefect_ollama.tasks.searching.reranker import RERANK_TIMEOUT_S, reranker_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from prefect_ollama.blocks.cluster import Nodes
     from prefect_ollama.blocks.openai_node import OpenAICompatibleNode
     from prefect_ollama.blocks.table import LanceTable
     from prefect_ollama.tasks.answering import AskEvent, AskOptions
-    from prefect_ollama.tasks.dispatch import Asking
 
 EVERYTHING: Final = Filter()
 
@@ -81,12 +76,7 @@ class Corpus:
         named = reranker_of(reranker, timeout=rerank_timeout)
         place = table if isinstance(table, StoreSpec) else resolve_table(table)
         self._open = Connections(
-            open_for_search(place),
-            cluster,
-            model,
-            chat_model,
-            judge_model,
-            reranker=named,
+            open_for_search(place), cluster, model, chat_model, judge_model, reranker=named
         )
 
     def search(
@@ -144,50 +134,7 @@ class Corpus:
             TableError: The nodes do not give the table's vectors, or the table cannot answer.
             ClusterError: No node works.
         """
-        return self._search_all(questions, None, mode, limit, only, one_per_document, around)
-
-    def _search_all(
-        self,
-        questions: Sequence[str],
-        asking: Asking | None,
-        mode: Mode,
-        limit: int,
-        only: Filter,
-        one_per_document: bool = False,
-        around: Around = 0,
-    ) -> list[Found]:
-        # All arguments are checked before a node is asked.
-        check_search(mode, limit)
-        check_around(around)
-        if isinstance(questions, str):
-            raise ConfigurationError(
-                "A text is given in place of a list of questions.",
-                state=NOT_SEARCHED,
-                remedy="Give a list, or use `search` for one question.",
-            )
-        # Taken once: another thread may open the table again meanwhile.
-        store, reranker = self._open.table(), self._open.reranker
-        asked = [normalised(each) for each in questions]
-        where = only.condition(store.manifest)
-        vectors: Sequence[NDArray[np.float32] | PrefectOllamaError | None] = [None] * len(questions)
-        if mode != "text":
-            vectors = self._embed(asked, asking)
-        answers = []
-        for question, text, vector in zip(questions, asked, vectors, strict=True):
-            # Other questions are still answered, because a program may ask hundreds at once.
-            if isinstance(vector, PrefectOllamaError):
-                answers.append(Found(question=question, error=vector))
-                continue
-            wanted = limit if reranker is None else reranker.candidates(limit)
-            hits = store.search(
-                vector, text=text, limit=wanted, mode=mode, where=where, one_per_document=one_per_document
-            )
-            note = ""
-            if reranker is not None and hits:
-                hits, note = self._reordered(reranker, question, hits, limit)
-            notes = [each for each in (self._script_note(text, mode), note) if each]
-            answers.append(Found(with_context(store, hits, around), question=question, notes=notes))
-        return answers
+        return search_all(self._open, questions, None, mode, limit, only, one_per_document, around)
 
     async def asearch(self, question: str, **options: Any) -> Found:
         """`search`, for async code: other coroutines run meanwhile. The options are those of `search`."""
@@ -237,7 +184,7 @@ class Corpus:
         options = options or AskOptions()
         # One context for search and answer, so that runs do not take the nodes between the two.
         with Asking(limits_folder()) as asking:
-            (hits,) = self._search_all([question], asking, mode, options.passages, only)
+            (hits,) = search_all(self._open, [question], asking, mode, options.passages, only)
             if hits.error is not None:
                 raise hits.error
             nodes = self._open.answering(asking, of_table=mode != "text")
@@ -279,38 +226,6 @@ class Corpus:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    def _embed(
-        self, questions: Sequence[str], known: Asking | None
-    ) -> list[NDArray[np.float32] | PrefectOllamaError | None]:
-        """Embed questions. Meanwhile runs send fewer requests, if they do not yet."""
-        from prefect_ollama.tasks.dispatch import Asking
-
-        with Asking(limits_folder()) if known is None else nullcontext(known) as asking:
-            embedded = self._open.embedding(asking).embed(questions, kind="query")
-        failures = {place: about_question(error) for place, error in embedded.failures.items()}
-        return [failures.get(place, embedded.vectors[place]) for place in range(len(questions))]
-
-    def _script_note(self, question: str, mode: Mode) -> str:
-        # All scripts that a note can name have letters outside of ASCII.
-        nodes = self._open.nodes
-        if mode == "text" or nodes is None or question.isascii():
-            return ""
-        from prefect_ollama.tasks.searching.nodes import question_note
-
-        return question_note(question, nodes.cluster)
-
-    def _reordered(
-        self, reranker: Reranker, question: str, hits: Sequence[Hit], limit: int
-    ) -> tuple[list[Hit], str]:
-        from prefect_ollama.tasks.dispatch import Asking
-
-        with Asking(limits_folder()) as asking:
-            try:
-                score = self._open.scoring(reranker, asking)
-            except ClusterError as error:
-                return not_reordered(hits, limit, error)
-            return reranker.reordered(question, hits, limit, score)
 
 
 open_corpus = Corpus

@@ -1,4 +1,4 @@
-"""Bring the findings of several parts together: one list of passages, and no finding twice."""
+"""The findings of a part, and those of several parts together: one list of passages, and no finding twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.documents import CheckedSentence, Hit
-from prefect_ollama.tasks.researching.steps import Findings
+from prefect_ollama.blocks.quantity import quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Sentences about the passages of a part, checked.
+
+    Attributes:
+        passages: The passages that quotes name.
+        supported: Sentences that passed the checks so far.
+        dropped: The others, with their reason.
+        author: The node that wrote them.
+        judged_by: What judged them.
+        note: What a reader should know of them.
+    """
+
+    passages: tuple[Hit, ...]
+    supported: tuple[CheckedSentence, ...] = ()
+    dropped: tuple[CheckedSentence, ...] = ()
+    author: str = ""
+    judged_by: str = ""
+    note: str = ""
+
+    @property
+    def count(self) -> str:
+        """How many there are, in words."""
+        return f"{quantity(len(self.supported), 'finding')} kept, {len(self.dropped)} dropped"
 
 
 @dataclass(frozen=True, slots=True)
