@@ -37,10 +37,7 @@ EXAMPLES: dict[Callable[..., int], tuple[str, ...]] = {
         "prefect-ollama documents --table papers --problems",
         "prefect-ollama documents report.pdf --markdown -o report.md",
     ),
-    mcp: (
-        "prefect-ollama mcp --table papers",
-        "prefect-ollama mcp --table papers --http --port 8765",
-    ),
+    mcp: ("prefect-ollama mcp --table papers", "prefect-ollama mcp --table papers --http --port 8765"),
     ask: (
         "prefect-ollama ask 'Why are there two high waters in a day?'",
         "prefect-ollama ask 'Why are there two high waters in a day?' --cluster home --drafts 3 --json",

@@ -32,7 +32,7 @@ def ingest(
         bool,
         flag(
             "Read files again that did not change, if an earlier version of the parser or chunker read them. "
-            "Only chunks whose text changes are embedded.",
+            "Only chunks whose text changes are embedded."
         ),
     ] = False,
     exclude: ExcludeOption = (),
@@ -96,12 +96,7 @@ def re_embed(
             return INCOMPLETE
     with shown_live(json=out.json or out.quiet):
         swap = flow(
-            place,
-            at,
-            nodes.model,
-            reading=reading.form(),
-            exclude=list(exclude),
-            chunking=sizes.form(),
+            place, at, nodes.model, reading=reading.form(), exclude=list(exclude), chunking=sizes.form()
         )
     show(swap, render.runs([swap]), out)
     return OK

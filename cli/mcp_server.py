@@ -203,11 +203,7 @@ def create_server(reader: TableReader) -> MCPServer:
 
 
 async def _answered(read: Callable[[], T]) -> T:
-    """Run what blocks in a thread, and turn errors of ours into the tool's answer.
-
-    Raises:
-        ToolError: It failed; cause, state and next step in words.
-    """
+    """Run what blocks in a thread, and turn errors of ours into the tool's answer, a `ToolError`."""
     try:
         # A search blocks for seconds if a node is slow, and the server has to answer other calls meanwhile.
         return await asyncio.to_thread(read)

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 @guarded()
-def nodes(
-    *,
-    nodes: SeveralChatOptions = SEVERAL_CHAT,
-    out: PrintOptions = PRINT,
-) -> int:
+def nodes(*, nodes: SeveralChatOptions = SEVERAL_CHAT, out: PrintOptions = PRINT) -> int:
     """Check the nodes: reachable, model there and loaded, vectors equal, and which of them chat and judge."""
     from prefect_ollama import render
     from prefect_ollama.flows import check_nodes
@@ -65,8 +61,7 @@ def discover(
     ],
     *,
     port: Annotated[
-        tuple[int, ...],
-        bounded("Port to ask; may be given several times.", gte=1, lte=65535),
+        tuple[int, ...], bounded("Port to ask; may be given several times.", gte=1, lte=65535)
     ] = (11434,),
     save: Annotated[bool, flag("Make a block for each server without one; no block is overwritten.")] = False,
     most: Annotated[int, bounded("Maximum number of addresses in all networks together.", gte=1)] = 4096,

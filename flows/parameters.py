@@ -177,8 +177,7 @@ NO_MODELS: list[str] = []
 
 QuestionParameter = Annotated[str, shown("Question", "What you want to know.", min_length=1)]
 ModeParameter = Annotated[
-    Mode,
-    shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
+    Mode, shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both.")
 ]
 OnlyParameter = Annotated[Only, shown("Only", "Which passages may be found; all, where nothing is set.")]
 BoundsParameter = Annotated[Limits, shown("Limits", "Steps, tokens and seconds at most.")]

@@ -44,8 +44,7 @@ def search(
     model: ModelParameter = None,
     limit: Annotated[int, shown("Limit", "Passages to return at most.", ge=1, le=1000)] = 5,
     mode: Annotated[
-        Mode,
-        shown("Mode", "`vector` by meaning, `text` by words (needs no node), `hybrid` by both."),
+        Mode, shown("Mode", "`vector` by meaning, `text` by words (needs no node), `hybrid` by both.")
     ] = "hybrid",
     source: PassageSourceParameter = None,
     only: OnlyParameter = EVERYTHING,

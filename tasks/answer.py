@@ -87,11 +87,7 @@ def answer_question(
     """
     logger = run_logger()
     return corpus.content.ask(
-        question,
-        mode=mode,
-        only=only,
-        options=options,
-        listen=lambda event: logger.info("%s", event.line),
+        question, mode=mode, only=only, options=options, listen=lambda event: logger.info("%s", event.line)
     )
 
 

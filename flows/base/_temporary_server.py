@@ -15,17 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
 
 import httpx
 from filelock import Timeout
 from prefect.context import FlowRunContext
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_SERVER_EPHEMERAL_ENABLED,
-    get_current_settings,
-)
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED, get_current_settings
 
 from prefect_ollama.blocks.errors import ServerUnavailable
 from prefect_ollama.blocks.private_files import private_lock
@@ -56,6 +52,9 @@ ANSWER_TIMEOUT_S: Final = 5.0
 
 # Seconds until it is asked again.
 ANSWER_INTERVAL_S: Final = 0.5
+
+# The module that serves it.
+SERVER_MODULE: Final = "prefect_ollama.tasks.prefect_state.server_process"
 
 _lock = threading.Lock()
 
@@ -128,18 +127,13 @@ def _exclusive_start() -> Iterator[None]:
     it at once. Servers that a user starts take no lock, so a start that fails because of such a server is tried again
     as well.
     """
-    file = database_file()
-    try:
-        lock = None if file is None else private_lock(file.with_name(f".{file.name}.start.lock"))
-        if lock is not None:
-            lock.acquire(timeout=START_TIMEOUT_S)
-    except (OSError, Timeout):  # the start raises the error about the folder or the database
-        lock = None
-    try:
+    with ExitStack() as held:
+        if (file := database_file()) is not None:
+            # The start raises the error about the folder or the database.
+            with suppress(OSError, Timeout):
+                lock = private_lock(file.with_name(f".{file.name}.start.lock"))
+                held.enter_context(lock.acquire(timeout=START_TIMEOUT_S))
         yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
@@ -148,13 +142,7 @@ def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
         port: int = listener.getsockname()[1]
         process = subprocess.Popen(
             # -P: no file in the user's working folder may be imported in place of a module.
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "prefect_ollama.tasks.prefect_state.server_process",
-                str(listener.fileno()),
-            ],
+            [sys.executable, "-P", "-m", SERVER_MODULE, str(listener.fileno())],
             env=_environment(),
             stdin=subprocess.PIPE,
             stdout=log,
@@ -197,11 +185,9 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: IO[
         while True:
             if process.poll() is not None:
                 raise explain(_last_output(log))
-            try:
+            with suppress(httpx.TransportError):
                 if client.get(f"http://127.0.0.1:{port}/api/health").status_code == 200:
                     return
-            except httpx.TransportError:
-                pass
             if time.monotonic() - began > limit:
                 raise explain(_last_output(log), seconds=limit)
             time.sleep(0.05)

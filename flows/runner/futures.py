@@ -30,12 +30,7 @@ class IngestFuture(PrefectDaskFuture[R]):
     """
 
     def __init__(
-        self,
-        task_run_id: UUID,
-        wrapped_future: distributed.Future[Any],
-        *,
-        task: str,
-        states: TaskRunStates,
+        self, task_run_id: UUID, wrapped_future: distributed.Future[Any], *, task: str, states: TaskRunStates
     ) -> None:
         super().__init__(task_run_id=task_run_id, wrapped_future=wrapped_future)
         self._task = task

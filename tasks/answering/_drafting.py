@@ -31,11 +31,7 @@ class Drafts:
 
 
 def write_drafts(
-    question: str,
-    hits: Sequence[Hit],
-    chat: Chatting,
-    options: AskOptions,
-    listen: Listen = silent,
+    question: str, hits: Sequence[Hit], chat: Chatting, options: AskOptions, listen: Listen = silent
 ) -> Drafts:
     """Return drafts of an answer; several are written at the same time, over all nodes.
 

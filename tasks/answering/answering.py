@@ -103,24 +103,18 @@ def answer_question(
 def _without_chat(
     question: str, hits: Sequence[Hit], nodes: AnswerNodes, found: Strength
 ) -> CheckedAnswer | None:
-    """Return the answer that needs no chat model; None if a chat model has to be asked.
-
-    Args:
-        hits: The passages, the best first.
-
-    Raises:
-        ClusterError: No node works any more.
-        TextError: The question cannot be embedded.
-    """
-    passages = reading_order(hits)
+    """Return the answer that needs no chat model; None if a chat model has to be asked."""
     if nodes.chat is not None:
-        if found.too_weak_to_ask:
-            name = nodes.chat.chat.model.name
-            notes = (WEAK, "The chat model was not asked.")
-            return CheckedAnswer(
-                question, NOT_FOUND, passages=passages, notes=notes, model=name, refused_by="passages"
-            )
-        return None
+        if not found.too_weak_to_ask:
+            return None
+        return CheckedAnswer(
+            question,
+            NOT_FOUND,
+            passages=reading_order(hits),
+            notes=(WEAK, "The chat model was not asked."),
+            model=nodes.chat.chat.model.name,
+            refused_by="passages",
+        )
     # Every sentence of them is embedded, which takes the embedded node a second for some fifty.
     passages = reading_order(hits[:EXTRACT_PASSAGES])
     best = best_sentences(question, passages, nodes.embed)
@@ -187,11 +181,7 @@ def judge_sentences(
 
 
 def _choose(
-    question: str,
-    drafts: Drafts,
-    judged: Judged,
-    nodes: AnswerNodes,
-    options: AskOptions,
+    question: str, drafts: Drafts, judged: Judged, nodes: AnswerNodes, options: AskOptions
 ) -> CheckedAnswer:
     """Return the draft with the most verified content as the answer."""
     assert nodes.chat is not None

@@ -35,9 +35,7 @@ class AskOptions:
     )
     answer_tokens: int = option(1024, "Answer tokens", "Tokens of an answer at most.", ge=64, le=16384)
     mark_unsupported: bool = option(
-        False,
-        "Mark unsupported",
-        "Keep unsupported sentences and mark them, instead of leaving them out.",
+        False, "Mark unsupported", "Keep unsupported sentences and mark them, instead of leaving them out."
     )
 
     def __post_init__(self) -> None:

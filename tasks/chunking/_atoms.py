@@ -111,8 +111,7 @@ def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
 def _tables_whole(blocks: Iterator[tuple[int, Block]]) -> Iterator[list[tuple[int, Block]]]:
     """Join the parts of a table that continues over pages. Every other block stays alone."""
     return runs(
-        blocks,
-        lambda before, each: not (before[1].kind == each[1].kind == "table" and each[1].continues),
+        blocks, lambda before, each: not (before[1].kind == each[1].kind == "table" and each[1].continues)
     )
 
 

@@ -59,11 +59,7 @@ class _Embedded:
     """Gives each chunk the text that is embedded."""
 
     def __init__(
-        self,
-        document: ParsedDocument,
-        options: ChunkOptions,
-        count_tokens: Callable[[str], int],
-        name: str,
+        self, document: ParsedDocument, options: ChunkOptions, count_tokens: Callable[[str], int], name: str
     ) -> None:
         self._options = options
         self._count = count_tokens

@@ -187,11 +187,7 @@ _KNOWN = frozenset(field.name for field in fields(NodeStats))
 
 
 def _known_stats(values: dict[str, Any]) -> NodeStats:
-    """Return the statistics in a message; a worker of a later version may send further values.
-
-    Raises:
-        KeyError: The message is another one.
-    """
+    """Return the statistics in a message; a worker of a later version may send further values."""
     known = {name: value for name, value in values.items() if name in _KNOWN}
     return NodeStats(**known | {"state": values["state"], "texts": values["texts"]})
 

@@ -14,9 +14,7 @@ SILENT_AFTER_S = 30.0
 # Seconds that it must work again before it counts as back: twice as long after each outage, up to five minutes, so
 # that a node which fails again and again is not reported each time.
 BACK_AFTER_S = 5.0
-
 MAX_BACK_AFTER_S = 300.0
-
 
 # The change of a node's state.
 Change = Literal["down", "back"]
@@ -38,13 +36,7 @@ class Outages:
         self._times: dict[str, int] = {}
 
     def see(
-        self,
-        node: str,
-        *,
-        fails: bool,
-        now: float,
-        silent: bool = False,
-        ended: bool = False,
+        self, node: str, *, fails: bool, now: float, silent: bool = False, ended: bool = False
     ) -> Change | None:
         """Note the present state of a node; return whether the node went down or came back, or None if it did neither.
 

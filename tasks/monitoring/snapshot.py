@@ -46,6 +46,9 @@ Observer = Callable[[Snapshot], None]
 
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
+# Returns the function that receives the snapshots of runs in this context.
+observer = _observer.get
+
 
 @contextmanager
 def observed_by(show: Observer) -> Iterator[None]:
@@ -55,8 +58,3 @@ def observed_by(show: Observer) -> Iterator[None]:
         yield
     finally:
         _observer.reset(token)
-
-
-def observer() -> Observer | None:
-    """Return the function that receives the snapshots of runs in this context."""
-    return _observer.get()

@@ -67,12 +67,7 @@ class PersistedResults:
 
 
 def _close_to_others(folder: Path) -> None:
-    """Close the folder to other users, and delete results that another user wrote.
-
-    Raises:
-        FolderNotPrivate: Another user can write there.
-        OSError: The folder cannot be used.
-    """
+    """Close the folder to other users, and delete results that another user wrote."""
     if folder == Path(get_current_settings().results.local_storage_path).expanduser().absolute():
         private_folder(folder)
     else:  # the folder of a block, whose owner chooses its rights

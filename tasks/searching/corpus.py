@@ -189,12 +189,7 @@ class Corpus:
                 raise hits.error
             nodes = self._open.answering(asking, of_table=mode != "text")
             answer = answer_question(
-                normalised(question),
-                hits,
-                nodes,
-                model=self.model,
-                options=options,
-                listen=listen or silent,
+                normalised(question), hits, nodes, model=self.model, options=options, listen=listen or silent
             )
             return replace(answer, notes=(*hits.notes, *answer.notes)) if hits.notes else answer
 

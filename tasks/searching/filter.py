@@ -113,7 +113,9 @@ class Filter:
             ConfigurationError: A name of the filter fits none.
         """
         if self.source is not None:
-            rows = _of_source(self.source, rows)
+            known = sorted({row.source for row in rows})
+            if not (rows := of_source(self.source, rows)):
+                raise _unknown("source", self.source, known)
         if self.documents:
             rows = list({row.doc_id: row for name in self.documents for row in named(name, rows)}.values())
         # A part is enough, because titles in metadata are often longer or shorter than those that people know.
@@ -147,13 +149,6 @@ def day_of(document: Document) -> date:
     """Return the day of a document: of its last change or its creation by its metadata, else of its file (in UTC)."""
     known = document.modified or document.created
     return known.date() if known else datetime.fromtimestamp(document.mtime_ns / 1e9, UTC).date()
-
-
-def _of_source(source: str, rows: Sequence[Document]) -> Sequence[Document]:
-    found = of_source(source, rows)
-    if not found:
-        raise _unknown("source", source, sorted({row.source for row in rows}))
-    return found
 
 
 def named(name: str, rows: Sequence[Document]) -> Sequence[Document]:

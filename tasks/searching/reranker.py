@@ -91,8 +91,6 @@ class Reranker:
             limit: How many to return at most.
             score: What `opened` yields.
         """
-        if not hits:
-            return [], ""
         passages = [_unicode(hit.embedded_text or hit.text) for hit in hits]
         try:
             scores = score(_unicode(question), passages, self.timeout)
@@ -103,13 +101,10 @@ class Reranker:
         order = sorted(known, key=lambda place: (-known[place], place))
         best = [replace(hits[place], score=known[place]) for place in order]
         rest = [hit for place, hit in enumerate(hits) if place not in known]
-        note = (
-            f"{len(rest)} of {quantity(len(hits), 'passage has', 'passages have')} no score of the judge; see the end "
-            "of the list."
-            if rest
-            else ""
+        unscored = (
+            f"{len(rest)} of {quantity(len(hits), 'passage has', 'passages have')} no score of the judge"
         )
-        return [*best, *rest][:limit], note
+        return [*best, *rest][:limit], f"{unscored}; see the end of the list." if rest else ""
 
 
 def not_reordered(hits: Sequence[Hit], limit: int, error: PrefectOllamaError) -> tuple[list[Hit], str]:
