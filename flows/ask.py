@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import (
     addresses_fit,
     check_first,
@@ -13,20 +14,7 @@ from prefect_ollama.flows.base import (
     refuse_empty_tabs,
     unless_named,
 )
-from prefect_ollama.flows.parameters import (
-    EVERYTHING,
-    ChatModelParameter,
-    JudgeModelParameter,
-    ModelParameter,
-    ModeParameter,
-    NodesParameter,
-    OnlyParameter,
-    PassageSourceParameter,
-    QuestionParameter,
-    TableParameter,
-    shown,
-    shown_option,
-)
+from prefect_ollama.flows.parameters import shown, shown_option
 from prefect_ollama.tasks.answer import answer_question, draw_quotes, show_answer
 from prefect_ollama.tasks.answering import AskOptions
 from prefect_ollama.tasks.prefect_state import Opaque
@@ -42,18 +30,18 @@ DEFAULT = AskOptions()
 )
 @check_first(addresses_fit, filter_fits)
 def ask(
-    question: QuestionParameter,
-    cluster: NodesParameter = None,
-    table: TableParameter = None,
-    model: ModelParameter = None,
-    chat_model: ChatModelParameter = None,
-    judge_model: JudgeModelParameter = None,
+    question: parameters.Question,
+    cluster: parameters.Cluster = None,
+    table: parameters.Table = None,
+    model: parameters.Model = None,
+    chat_model: parameters.ChatModel = None,
+    judge_model: parameters.JudgeModel = None,
     passages: Annotated[int, shown_option(AskOptions, "passages")] = DEFAULT.passages,
     drafts: Annotated[int, shown_option(AskOptions, "drafts")] = DEFAULT.drafts,
     mark_unsupported: Annotated[bool, shown_option(AskOptions, "mark_unsupported")] = False,
-    mode: ModeParameter = "hybrid",
-    source: PassageSourceParameter = None,
-    only: OnlyParameter = EVERYTHING,
+    mode: parameters.Mode = "hybrid",
+    source: parameters.PassageSource = None,
+    only: parameters.Only = parameters.EVERYTHING,
     show: Annotated[
         bool,
         shown(

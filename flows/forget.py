@@ -15,8 +15,9 @@ from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
-from prefect_ollama.flows.parameters import Name, TableParameter, as_source, shown
+from prefect_ollama.flows.parameters import Name, as_source, shown
 from prefect_ollama.tasks.planning import documents_named, notes_on
 from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
 from prefect_ollama.tasks.publish import publish_run
@@ -111,7 +112,7 @@ def forget(
             "there any more.",
         ),
     ],
-    table: TableParameter = None,
+    table: parameters.Table = None,
     source: Annotated[
         Name | Annotated[None, Field(title="All")],
         shown("Source", "Only documents of this source; `files` for those that were named one by one."),

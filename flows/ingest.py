@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from prefect_ollama.blocks.errors import ServerLost, TableError, TableMissing
 from prefect_ollama.blocks.lance import MaintenanceProcess, Store, StoreSpec, refuse_unwritable
 from prefect_ollama.blocks.resolve import default_cache, limits_folder, resolve_cluster, resolve_table
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import (
     Advanced,
     addresses_fit,
@@ -33,20 +34,7 @@ from prefect_ollama.flows.ingestion import (
     with_table_context,
 )
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
-from prefect_ollama.flows.parameters import (
-    DEFAULT_ADVANCED,
-    DEFAULT_CHUNKING,
-    DEFAULT_READING,
-    ChunkingParameter,
-    ExcludeParameter,
-    ModelParameter,
-    NodesParameter,
-    ReadingParameter,
-    SourceParameter,
-    TableParameter,
-    has_own_model,
-    shown,
-)
+from prefect_ollama.flows.parameters import has_own_model, shown
 from prefect_ollama.flows.runner import IngestTaskRunner
 from prefect_ollama.tasks.embedding import Embedding, choose_counter, running_nodes
 from prefect_ollama.tasks.maintain import maintain_store
@@ -76,10 +64,10 @@ def _source_is_there(given: Mapping[str, Any]) -> None:
 )
 @check_first(addresses_fit, _source_is_there)
 def ingest_pdfs(
-    source: SourceParameter,
-    cluster: NodesParameter = None,
-    table: TableParameter = None,
-    model: ModelParameter = None,
+    source: parameters.Source,
+    cluster: parameters.Cluster = None,
+    table: parameters.Table = None,
+    model: parameters.Model = None,
     dry_run: Annotated[bool, shown("Dry run", "Show what would be done, and touch nothing.")] = False,
     retry_failed: Annotated[
         bool, shown("Retry failed", "Try files again that failed before and did not change.")
@@ -96,10 +84,10 @@ def ingest_pdfs(
             "chunks whose text changes are embedded.",
         ),
     ] = False,
-    exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
-    reading: ReadingParameter = DEFAULT_READING,
-    chunking: ChunkingParameter = DEFAULT_CHUNKING,
-    advanced: Annotated[Advanced, shown("Advanced", "What is rarely set.")] = DEFAULT_ADVANCED,
+    exclude: parameters.Exclude = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
+    reading: parameters.Reading = parameters.DEFAULT_READING,
+    chunking: parameters.Chunking = parameters.DEFAULT_CHUNKING,
+    advanced: Annotated[Advanced, shown("Advanced", "What is rarely set.")] = parameters.DEFAULT_ADVANCED,
 ) -> IngestReport:
     """Bring a table in step with a folder of PDFs.
 

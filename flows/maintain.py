@@ -6,8 +6,9 @@ from typing import Annotated
 
 from prefect_ollama.blocks.lance import Maintenance
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
-from prefect_ollama.flows.parameters import TableParameter, shown, table_display_name
+from prefect_ollama.flows.parameters import shown, table_display_name
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.prefect_state import Opaque, sign_flow_run
 
@@ -24,7 +25,7 @@ MEMORY_MB = 4096
 )
 @check_first(table_exists)
 def maintain_table(
-    table: TableParameter = None,
+    table: parameters.Table = None,
     force: Annotated[bool, shown("Force", "Do all of it, also where nothing is due.")] = False,
     keep_days: Annotated[
         float, shown("Keep", "Days that old versions stay. Older runs can't be rolled back.", ge=0)

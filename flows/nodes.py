@@ -9,16 +9,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect_ollama.blocks.nodes import NodeStatus
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import addresses_fit, check_first, flow, refuse_empty_tabs, unless_named
-from prefect_ollama.flows.parameters import (
-    NO_MODELS,
-    ChatModelParameter,
-    JudgeModelParameter,
-    ModelParameter,
-    NodesParameter,
-    OtherChatModelsParameter,
-    display_name,
-)
+from prefect_ollama.flows.parameters import display_name
 from prefect_ollama.tasks.answering import with_models
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.monitoring import settle_nodes
@@ -34,11 +27,11 @@ from prefect_ollama.tasks.reporting import section_markdown, status_section
 )
 @check_first(addresses_fit)
 def check_nodes(
-    cluster: NodesParameter = None,
-    model: ModelParameter = None,
-    chat_model: ChatModelParameter = None,
-    other_chat_models: OtherChatModelsParameter = NO_MODELS,
-    judge_model: JudgeModelParameter = None,
+    cluster: parameters.Cluster = None,
+    model: parameters.Model = None,
+    chat_model: parameters.ChatModel = None,
+    other_chat_models: parameters.OtherChatModels = parameters.NO_MODELS,
+    judge_model: parameters.JudgeModel = None,
 ) -> list[NodeStatus]:
     """Check that every node is reachable, has the model, and gives the same vectors as the others. Loads the model.
 

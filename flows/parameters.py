@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
+from prefect_ollama.blocks import lance
 from prefect_ollama.blocks.cluster import Nodes, OllamaCluster
-from prefect_ollama.blocks.lance import Mode
 from prefect_ollama.blocks.node import OllamaNode
 from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.nodes import looks_like_address, names_block
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.blocks.user_path import folder_of, is_file_url
-from prefect_ollama.flows.base import Advanced, Chunking, Limits, Only, Reading
+from prefect_ollama.flows import base
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -71,7 +71,7 @@ Default = Annotated[None, Field(title="Default")]
 
 # A parameter of several types is a row of tabs in the form, and so is each item of a list of several types; the title
 # of each tab says what it is for. (Prefect's first UI shows such items as JSON.)
-SourceParameter = Annotated[
+Source = Annotated[
     Annotated[str, Field(min_length=1, title="Folder or pattern")]
     | Annotated[list[str], Field(min_length=1, title="Files")],
     BeforeValidator(as_source),
@@ -81,7 +81,7 @@ SourceParameter = Annotated[
         "`@FILE` names a file with such a list, one path on each line.",
     ),
 ]
-NodesParameter = Annotated[
+Cluster = Annotated[
     Annotated[OllamaCluster, Field(title="Cluster")]
     | Annotated[str, Field(min_length=1, title="Name or URL")]
     | Annotated[
@@ -102,7 +102,7 @@ NodesParameter = Annotated[
         "host, otherwise the embedded model.",
     ),
 ]
-TableParameter = Annotated[
+Table = Annotated[
     Annotated[LanceTable, Field(title="Table")]
     | Annotated[str, Field(min_length=1, title="Name or folder")]
     | Default,
@@ -113,7 +113,7 @@ TableParameter = Annotated[
         "object store's URL, or `block:NAME` for a saved block. By default `documents` in `lancedb` in Prefect's home.",
     ),
 ]
-ExcludeParameter = Annotated[
+Exclude = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     shown(
         "Exclude",
@@ -121,7 +121,7 @@ ExcludeParameter = Annotated[
         "Excluded documents of a folder are removed from the table. Hidden files are always excluded.",
     ),
 ]
-ModelParameter = Annotated[
+Model = Annotated[
     Name | Default,
     shown(
         "Model", "Embedding model, by Ollama's name. By default the table's model, otherwise the cluster's."
@@ -129,7 +129,7 @@ ModelParameter = Annotated[
 ]
 
 
-ChatModelParameter = Annotated[
+ChatModel = Annotated[
     Name | Default,
     shown(
         "Chat model",
@@ -137,7 +137,7 @@ ChatModelParameter = Annotated[
         "of the documents.",
     ),
 ]
-OtherChatModelsParameter = Annotated[
+OtherChatModels = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     shown(
         "Other chat models",
@@ -145,7 +145,7 @@ OtherChatModelsParameter = Annotated[
         "those of the cluster.",
     ),
 ]
-JudgeModelParameter = Annotated[
+JudgeModel = Annotated[
     Name | Default,
     shown(
         "Judge model",
@@ -153,11 +153,11 @@ JudgeModelParameter = Annotated[
         "the cluster's; without one, shared words and embeddings decide.",
     ),
 ]
-PassageSourceParameter = Annotated[
+PassageSource = Annotated[
     Name | Annotated[None, Field(title="All")],
     shown("Source", "Only documents of this source, as the report names it."),
 ]
-FileParameter = Annotated[
+File = Annotated[
     Annotated[str, Field(min_length=1, title="File")] | Annotated[None, Field(title="None")],
     BeforeValidator(_as_text),
     shown(
@@ -168,22 +168,23 @@ FileParameter = Annotated[
 
 
 # Defaults are made once. Prefect shows them in the form, and pydantic copies them.
-EVERYTHING = Only()
-DEFAULT_READING = Reading()
-DEFAULT_CHUNKING = Chunking()
-DEFAULT_ADVANCED = Advanced()
-DEFAULT_LIMITS = Limits()
+EVERYTHING = base.Only()
+DEFAULT_READING = base.Reading()
+DEFAULT_CHUNKING = base.Chunking()
+DEFAULT_ADVANCED = base.Advanced()
+DEFAULT_LIMITS = base.Limits()
 NO_MODELS: list[str] = []
 
-QuestionParameter = Annotated[str, shown("Question", "What you want to know.", min_length=1)]
-ModeParameter = Annotated[
-    Mode, shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both.")
+Question = Annotated[str, shown("Question", "What you want to know.", min_length=1)]
+Mode = Annotated[
+    lance.Mode,
+    shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
 ]
-OnlyParameter = Annotated[Only, shown("Only", "Which passages may be found; all, where nothing is set.")]
-BoundsParameter = Annotated[Limits, shown("Limits", "Steps, tokens and seconds at most.")]
-ReadingParameter = Annotated[Reading, shown("Reading", "How files are read, and what one file may cost.")]
-ChunkingParameter = Annotated[
-    Chunking,
+Only = Annotated[base.Only, shown("Only", "Which passages may be found; all, where nothing is set.")]
+Limits = Annotated[base.Limits, shown("Limits", "Steps, tokens and seconds at most.")]
+Reading = Annotated[base.Reading, shown("Reading", "How files are read, and what one file may cost.")]
+Chunking = Annotated[
+    base.Chunking,
     shown(
         "Chunking",
         "How documents are cut into chunks, in the model's tokens. Another cut needs another table, or `re_embed`.",

@@ -16,6 +16,7 @@ from prefect_ollama.blocks.nodes import VerifiedCluster, compare
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import default_cache, resolve_table
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import (
     addresses_fit,
     check_first,
@@ -25,18 +26,7 @@ from prefect_ollama.flows.base import (
     unless_named,
 )
 from prefect_ollama.flows.ingest import ingest_pdfs
-from prefect_ollama.flows.parameters import (
-    DEFAULT_CHUNKING,
-    DEFAULT_READING,
-    ChunkingParameter,
-    ExcludeParameter,
-    ModelParameter,
-    NodesParameter,
-    ReadingParameter,
-    TableParameter,
-    has_own_model,
-    table_display_name,
-)
+from prefect_ollama.flows.parameters import has_own_model, table_display_name
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.planning import LISTED
 from prefect_ollama.tasks.prefect_state import (
@@ -59,12 +49,12 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
 )
 @check_first(addresses_fit, table_exists)
 def re_embed(
-    table: TableParameter = None,
-    cluster: NodesParameter = None,
-    model: ModelParameter = None,
-    reading: ReadingParameter = DEFAULT_READING,
-    chunking: ChunkingParameter = DEFAULT_CHUNKING,
-    exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
+    table: parameters.Table = None,
+    cluster: parameters.Cluster = None,
+    model: parameters.Model = None,
+    reading: parameters.Reading = parameters.DEFAULT_READING,
+    chunking: parameters.Chunking = parameters.DEFAULT_CHUNKING,
+    exclude: parameters.Exclude = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
 ) -> Run:
     """Embed all documents of a table again, with another model, prompt or chunker.
 
@@ -135,10 +125,10 @@ def re_embed(
 )
 @check_first(addresses_fit, table_exists)
 def re_embed_cost(
-    table: TableParameter = None,
-    cluster: NodesParameter = None,
-    model: ModelParameter = None,
-    exclude: ExcludeParameter = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
+    table: parameters.Table = None,
+    cluster: parameters.Cluster = None,
+    model: parameters.Model = None,
+    exclude: parameters.Exclude = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
 ) -> ReEmbedCost:
     """Return what `re_embed` with these parameters would cost. Nodes embed some of the table's texts to measure it.
 

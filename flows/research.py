@@ -6,25 +6,9 @@ from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, unless_named
-from prefect_ollama.flows.parameters import (
-    DEFAULT_LIMITS,
-    EVERYTHING,
-    NO_MODELS,
-    BoundsParameter,
-    ChatModelParameter,
-    FileParameter,
-    JudgeModelParameter,
-    ModelParameter,
-    ModeParameter,
-    NodesParameter,
-    OnlyParameter,
-    OtherChatModelsParameter,
-    PassageSourceParameter,
-    QuestionParameter,
-    TableParameter,
-    shown,
-)
+from prefect_ollama.flows.parameters import shown
 from prefect_ollama.flows.reports import ReportRun, make_report, report_can_be_made
 from prefect_ollama.tasks.researching import Searching, Steps
 from prefect_ollama.tasks.searching import Connections, normalised, open_for_search
@@ -40,13 +24,13 @@ TASK = "Answer this question: "
 )
 @check_first(report_can_be_made)
 def research(
-    question: QuestionParameter,
-    cluster: NodesParameter = None,
-    table: TableParameter = None,
-    model: ModelParameter = None,
-    chat_model: ChatModelParameter = None,
-    other_chat_models: OtherChatModelsParameter = NO_MODELS,
-    judge_model: JudgeModelParameter = None,
+    question: parameters.Question,
+    cluster: parameters.Cluster = None,
+    table: parameters.Table = None,
+    model: parameters.Model = None,
+    chat_model: parameters.ChatModel = None,
+    other_chat_models: parameters.OtherChatModels = parameters.NO_MODELS,
+    judge_model: parameters.JudgeModel = None,
     # Each part costs a search, a draft and two rounds of checks, and the synthesis has to read its findings.
     parts: Annotated[
         int,
@@ -66,11 +50,11 @@ def research(
             le=100,
         ),
     ] = 12,
-    limits: BoundsParameter = DEFAULT_LIMITS,
-    mode: ModeParameter = "hybrid",
-    source: PassageSourceParameter = None,
-    only: OnlyParameter = EVERYTHING,
-    file: FileParameter = None,
+    limits: parameters.Limits = parameters.DEFAULT_LIMITS,
+    mode: parameters.Mode = "hybrid",
+    source: parameters.PassageSource = None,
+    only: parameters.Only = parameters.EVERYTHING,
+    file: parameters.File = None,
 ) -> CheckedReport:
     """Research a question: its parts in parallel over all nodes, and a text from findings that a critic confirmed.
 

@@ -10,13 +10,14 @@ from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Store, Undo
 from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.blocks.table import LanceTable
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
-from prefect_ollama.flows.parameters import TableParameter, shown
+from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
 from prefect_ollama.tasks.publish import publish_run
 
 
-def runs(table: TableParameter = None) -> list[Run]:
+def runs(table: parameters.Table = None) -> list[Run]:
     """Return all runs over a table, the oldest first, with what each changed (`Run.counts`).
 
     This is not a flow and changes nothing.
@@ -58,7 +59,7 @@ def preview_roll_back(
 @check_first(table_exists)
 def roll_back(
     run_id: Annotated[str, shown("Run", "The run to undo, as its report names it.", min_length=1)],
-    table: TableParameter = None,
+    table: parameters.Table = None,
     # Off by default, so that a roll back undoes only the named run.
     including_later: Annotated[
         bool, shown("Including later", "Undo the later runs of the same source with it.")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from prefect_ollama.blocks.documents import Found
 from prefect_ollama.blocks.lance import Mode
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import (
     addresses_fit,
     check_first,
@@ -16,16 +17,7 @@ from prefect_ollama.flows.base import (
     refuse_empty_tabs,
     unless_named,
 )
-from prefect_ollama.flows.parameters import (
-    EVERYTHING,
-    ModelParameter,
-    NodesParameter,
-    OnlyParameter,
-    PassageSourceParameter,
-    QuestionParameter,
-    TableParameter,
-    shown,
-)
+from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.answer import search_table, show_pages
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.searching import RERANK_TIMEOUT_S, open_corpus
@@ -38,16 +30,16 @@ from prefect_ollama.tasks.searching import RERANK_TIMEOUT_S, open_corpus
 )
 @check_first(addresses_fit, filter_fits)
 def search(
-    question: QuestionParameter,
-    cluster: NodesParameter = None,
-    table: TableParameter = None,
-    model: ModelParameter = None,
+    question: parameters.Question,
+    cluster: parameters.Cluster = None,
+    table: parameters.Table = None,
+    model: parameters.Model = None,
     limit: Annotated[int, shown("Limit", "Passages to return at most.", ge=1, le=1000)] = 5,
     mode: Annotated[
         Mode, shown("Mode", "`vector` by meaning, `text` by words (needs no node), `hybrid` by both.")
     ] = "hybrid",
-    source: PassageSourceParameter = None,
-    only: OnlyParameter = EVERYTHING,
+    source: parameters.PassageSource = None,
+    only: parameters.Only = parameters.EVERYTHING,
     one_per_document: Annotated[
         bool, shown("One per document", "Return the best passage of each document only.")
     ] = False,

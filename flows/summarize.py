@@ -8,22 +8,9 @@ from typing import Annotated, Any
 from prefect_ollama.blocks.documents import CheckedReport, Hit
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import resolve_table
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import Only, check_first, flow, refuse_empty_tabs, unless_named
-from prefect_ollama.flows.parameters import (
-    DEFAULT_LIMITS,
-    EVERYTHING,
-    NO_MODELS,
-    BoundsParameter,
-    ChatModelParameter,
-    FileParameter,
-    JudgeModelParameter,
-    ModelParameter,
-    NodesParameter,
-    OtherChatModelsParameter,
-    PassageSourceParameter,
-    TableParameter,
-    shown,
-)
+from prefect_ollama.flows.parameters import shown
 from prefect_ollama.flows.reports import ReportRun, make_report, report_can_be_made
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.researching import passages_of, windows_of
@@ -56,16 +43,16 @@ def _name(given: Mapping[str, Any]) -> str:
 def summarize(
     only: Annotated[
         Only, shown("Only", "Which documents and pages are summarised; all, where nothing is set.")
-    ] = EVERYTHING,
-    cluster: NodesParameter = None,
-    table: TableParameter = None,
-    model: ModelParameter = None,
-    chat_model: ChatModelParameter = None,
-    other_chat_models: OtherChatModelsParameter = NO_MODELS,
-    judge_model: JudgeModelParameter = None,
-    limits: BoundsParameter = DEFAULT_LIMITS,
-    source: PassageSourceParameter = None,
-    file: FileParameter = None,
+    ] = parameters.EVERYTHING,
+    cluster: parameters.Cluster = None,
+    table: parameters.Table = None,
+    model: parameters.Model = None,
+    chat_model: parameters.ChatModel = None,
+    other_chat_models: parameters.OtherChatModels = parameters.NO_MODELS,
+    judge_model: parameters.JudgeModel = None,
+    limits: parameters.Limits = parameters.DEFAULT_LIMITS,
+    source: parameters.PassageSource = None,
+    file: parameters.File = None,
 ) -> CheckedReport:
     """Summarise a document, a folder or a whole table: windows in parallel over all nodes, then one text from findings.
 

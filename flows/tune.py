@@ -10,8 +10,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect_ollama.blocks.errors import ClusterError, NodeError
 from prefect_ollama.blocks.nodes import NodeSpec, VerifiedCluster
 from prefect_ollama.blocks.printable import escape_markdown
+from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import addresses_fit, check_first, flow, refuse_empty_tabs, unless_named
-from prefect_ollama.flows.parameters import ModelParameter, NodesParameter, display_name, shown
+from prefect_ollama.flows.parameters import display_name, shown
 from prefect_ollama.tasks.embedding import running_nodes
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.reporting import NodeTuning, tuning_markdown
@@ -27,8 +28,8 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
 )
 @check_first(addresses_fit)
 def tune_nodes(
-    cluster: NodesParameter = None,
-    model: ModelParameter = None,
+    cluster: parameters.Cluster = None,
+    model: parameters.Model = None,
     seconds: Annotated[float, shown("Time", "Seconds to measure each node.", ge=1, le=3600)] = 45.0,
     # By default the mean size of chunks that `ChunkOptions` has.
     tokens: Annotated[
