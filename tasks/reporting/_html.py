@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from prefect_ollama.blocks.printable import escape_html
-from prefect_ollama.tasks.reporting.run_sections import short_facts
+from prefect_ollama.tasks.reporting.ingest_sections import short_facts
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.reporting.report import IngestReport

@@ -12,8 +12,8 @@ from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.reporting._html import report_html
+from prefect_ollama.tasks.reporting.ingest_sections import FAILED
 from prefect_ollama.tasks.reporting.node_report import NodeReport
-from prefect_ollama.tasks.reporting.run_sections import FAILED
 from prefect_ollama.tasks.reporting.run_statistics import RunStatistics
 
 # The outcome of a file. The last four are of files that a dry run would read, or that a failed run did not reach.
