@@ -27,7 +27,7 @@ class Done:
     Attributes:
         cached: Whether the result is one that Prefect had kept from an earlier run.
         kept: The file in which Prefect keeps the result.
-        lost: The same, if a file may be the cause: it could not be parsed, or killed its worker.
+        lost: The error, if a file may be the cause: it could not be parsed, or killed its worker.
         vanished: Whether the result that Prefect kept could not be read.
     """
 
