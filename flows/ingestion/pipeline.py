@@ -16,7 +16,7 @@ from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.flows.ingestion._under_way import UnderWay
+from prefect_ollama.flows.ingestion._bundles_in_progress import BundlesInProgress
 from prefect_ollama.flows.ingestion.run import IngestRun
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
 from prefect_ollama.tasks.embedding import Embedding
@@ -61,24 +61,24 @@ def run_bundles(
     # Cut bundles exactly as an interrupted run did, so that its persisted results match.
     bundles.learn(sum(row.size for row in plan.unchanged), sum(row.chunks for row in plan.unchanged))
     kept = PersistedResults()
-    under_way = UnderWay(Opaque(chunking_plan), Opaque(embedding), kept)
+    in_progress = BundlesInProgress(Opaque(chunking_plan), Opaque(embedding), kept)
     writer = Writer(run.store)
     # Files that may have killed their workers, or were only beside the file that did.
     suspects: list[Bundle] = []
     suspect: Bundle | None = None
     stopped: Exception | None = None
-    while len(under_way) or ((len(bundles) or suspects) and stopped is None):
+    while len(in_progress) or ((len(bundles) or suspects) and stopped is None):
         if stopped is None:
-            under_way.start(_next_bundles(bundles, ahead - len(under_way)))
-            if not len(under_way):
+            in_progress.start(_next_bundles(bundles, ahead - len(in_progress)))
+            if not len(in_progress):
                 # The last of all, and one at a time: then no other file can be the cause.
                 suspect = suspects.pop()
-                under_way.start([suspect])
+                in_progress.start([suspect])
             if at_last is not None and not len(bundles):
                 # Maintenance starts now, so that it has imported what it needs when the last bundle is stored.
                 at_last()
                 at_last = None
-        done = under_way.next()
+        done = in_progress.next()
         if done.result is not None:
             bundles.learn(
                 done.result.statistics.size, sum(len(each.chunks) for each in done.result.documents)
@@ -90,12 +90,12 @@ def run_bundles(
             pass  # its files stay for the next run
         elif done.vanished:
             # Its vectors are in the cache, so only the parsing is repeated.
-            under_way.start([done.bundle], fresh=True)
+            in_progress.start([done.bundle], fresh=True)
         elif done.lost is None:
             stopped = done.error
         elif len(done.bundle.files) > 1:
             # One of its files killed the worker. In a bundle of its own it fails no other file.
-            under_way.start([_single_file_bundle(done.bundle, file) for file in done.bundle.files])
+            in_progress.start([_single_file_bundle(done.bundle, file) for file in done.bundle.files])
         elif isinstance(done.lost.__cause__, KilledWorker) and done.bundle is not suspect:
             # Dask counts a death against every task that the worker had, also those that only waited there.
             suspects.append(done.bundle)

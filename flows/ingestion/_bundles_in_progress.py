@@ -21,7 +21,7 @@ from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, PersistedResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Done:
+class BundleOutcome:
     """A bundle that is done, with its documents, or the error if it failed.
 
     Attributes:
@@ -40,7 +40,7 @@ class Done:
     vanished: bool = False
 
 
-class UnderWay:
+class BundlesInProgress:
     """Bundles in progress on the workers, in the order in which they end."""
 
     def __init__(
@@ -73,7 +73,7 @@ class UnderWay:
             self._bundles[after.task_run_id] = (bundle, before, fresh)  # type: ignore[assignment]
             after.add_done_callback(self._ended.put)
 
-    def next(self) -> Done:
+    def next(self) -> BundleOutcome:
         future: IngestFuture[Any] = self._ended.get()
         bundle, before, fresh = self._bundles.pop(future.task_run_id)
         try:
@@ -86,9 +86,9 @@ class UnderWay:
             # Another run over the same files may have stored the bundle and deleted its result, after this run found
             # the result and before it read it. The vectors are in the cache.
             vanished = not (lost or fresh or isinstance(error, PrefectOllamaError))
-            done = Done(bundle, error=error, lost=lost, vanished=vanished)
+            done = BundleOutcome(bundle, error=error, lost=lost, vanished=vanished)
         else:
-            done = Done(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
+            done = BundleOutcome(bundle, result, future.state.name == "Cached", self._kept.file(future.state))
         # Without this the worker would keep the vectors in memory until the end of the run.
         future.release()
         before.release()
