@@ -75,7 +75,9 @@ def margin_lines(page: RawPage) -> Iterator[MarginLine]:
 
 def _number_after_text(pieces: list[Piece], low: list[Piece]) -> list[Piece]:
     """Return the number at the end of a page with text down to its middle only, as in pages printed from HTML."""
-    last = max((piece for piece in pieces if piece.table or piece.text.strip()), key=_y1, default=None)
+    last = max(pieces, key=_y1, default=None)
+    if last is not None and not (last.table or last.text.strip()):
+        last = max((piece for piece in pieces if piece.table or piece.text.strip()), key=_y1, default=None)
     if last is None or last.table or last.lines > 1 or len(last.text) > _MAX_NUMBER_CHARACTERS:
         return []
     if any(piece is last for piece in low) or page_number(" ".join(last.text.split())) is None:

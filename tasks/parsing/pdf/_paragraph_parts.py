@@ -100,7 +100,10 @@ def _may_go_on(first: Piece, second: Piece, body_size: int) -> bool:
 
 def _begins_within(before: str, letter: str) -> bool:
     """Return whether a letter may begin a line within a sentence."""
-    return letter.islower() or (letter.isalpha() and _EAST_ASIAN.search(before[-2:] + letter) is not None)
+    if letter.islower() or not letter.isalpha():
+        return letter.islower()
+    around = before[-2:] + letter
+    return not around.isascii() and _EAST_ASIAN.search(around) is not None
 
 
 def _right_edge(pieces: list[Piece], piece: Piece) -> int:

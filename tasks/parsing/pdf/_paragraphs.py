@@ -107,5 +107,14 @@ def _scaled(
     rows: list[list[Cell]] | None = None,
 ) -> Piece:
     x0, y0, x1, y1 = box
-    box_in_tenths = int(SCALE * x0), int(SCALE * y0), int(SCALE * x1), int(SCALE * y1)
-    return Piece(*box_in_tenths, max(1, int(SCALE * size)), bold > 0, text, lines, rows)
+    return Piece(
+        int(SCALE * x0),
+        int(SCALE * y0),
+        int(SCALE * x1),
+        int(SCALE * y1),
+        int(SCALE * size) or 1,
+        bold > 0,
+        text,
+        lines,
+        rows,
+    )

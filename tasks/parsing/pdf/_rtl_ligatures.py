@@ -13,8 +13,9 @@ from typing import Final
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
 
-# Arabic letters in UTF-8. No other script that is written from right to left has ligatures of two letters.
-_ARABIC: Final = re.compile(rb"[\xd8-\xdb]")
+# First bytes of Arabic letters in UTF-8. No other script that is written from right to left has ligatures of two
+# letters.
+_ARABIC: Final = bytes(range(0xD8, 0xDC))
 _LETTER: Final = re.compile(r"[\u0620-\u064a\u066e-\u06d3]")
 # The letters of a ligature without a width stand at its edge, in sizes of the type.
 _AT_EDGE: Final = 0.02
@@ -22,7 +23,7 @@ _AT_EDGE: Final = 0.02
 
 def with_ligatures_in_order(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
     """Return the blocks of a page with the letters of ligatures in their order. `text` is all text in UTF-8."""
-    if not _ARABIC.search(text):
+    if text.isascii() or len(text.translate(None, _ARABIC)) == len(text):
         return blocks
     return [
         block._replace(

@@ -93,6 +93,8 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
             block = _table_block(piece, piece.table, text_cleanup, found)
             if not any(character.isalnum() for character in block.text):
                 continue  # Rules and leaders drawn with characters.
+        elif piece.code and text_cleanup.keeps(piece.text):
+            block = Block("code", piece.text, _box(piece), ends=_ends(piece.text.split("\n")))
         else:
             text, ends = text_cleanup.lines(piece.text)
             if page.vertical:
@@ -165,7 +167,7 @@ def _box(piece: Piece) -> Box:
 
 
 def _table_block(piece: Piece, table: Table, text_cleanup: TextCleanup, above: list[Block]) -> Block:
-    rows = [[text_cleanup.running(cell) for cell in row] for row in table.rows]
+    rows = text_cleanup.cells(table.rows)
     box = _box(piece)
     markdown = as_markdown(rows, not table.continues)
     if table.continues:
@@ -175,8 +177,11 @@ def _table_block(piece: Piece, table: Table, text_cleanup: TextCleanup, above: l
 
 def _code_block(piece: Piece, text_cleanup: TextCleanup) -> Block:
     lines = [text_cleanup.exact(line) for line in piece.text.split("\n")]
-    ends = tuple(accumulate(len(line) + 1 for line in lines[:-1]))
-    return Block("code", "\n".join(lines), _box(piece), ends=ends)
+    return Block("code", "\n".join(lines), _box(piece), ends=_ends(lines))
+
+
+def _ends(lines: list[str]) -> tuple[int, ...]:
+    return tuple(accumulate(len(line) + 1 for line in lines[:-1]))
 
 
 def _join(blocks_of: list[list[Block]], dropped: Counter[str]) -> None:

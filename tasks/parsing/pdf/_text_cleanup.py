@@ -121,6 +121,21 @@ class TextCleanup:
         """Make one line of code, whose spaces and dots stay."""
         return self._plain(text) if _has_special(text) else text
 
+    def cells(self, rows: list[list[str]]) -> list[list[str]]:
+        """Make one line of each cell of a table."""
+        text = f"|{'|'.join(['|'.join(row) for row in rows])}|"
+        if not ("\n" in text or " |" in text or "| " in text or _has_special(text)) and _is_tidy(text):
+            return rows
+        return [[self.running(cell) for cell in row] for row in rows]
+
+    def keeps(self, text: str) -> bool:
+        """Return whether `exact` changes no line of a text, and `lines` leaves out nothing but spaces."""
+        return (
+            text.isascii()
+            and text.replace("\n", "").isprintable()
+            and not ("-\n" in text or "- \n" in text or LEADERS.search(text))
+        )
+
     def lines(self, text: str) -> tuple[str, tuple[int, ...]]:
         """Make one line of text of several, and say where each of these but the last ends in it."""
         text = text.strip(" ").replace(" \n", "\n")

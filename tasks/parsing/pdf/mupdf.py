@@ -160,12 +160,10 @@ def uncropped(page: Any) -> bool:
 def outline(document: Any) -> list[tuple[int, str, int]]:
     """Return the file's own table of contents as level, title and page; level and page count from 1."""
     found: list[tuple[int, str, int]] = []
-    try:
-        first = mupdf.ll_fz_load_outline(raw(document))
-    except Exception:
-        # A file with a broken outline is still read, and its headings are found by their type.
-        return found
-    waiting = [(first, 1)]
+    # PyMuPDF loads it with the document. Of a file with a broken outline there is none: the file is still read, and its
+    # headings are found by their type.
+    first = document.outline
+    waiting = [(first.this.m_internal if first else None, 1)]
     while waiting and len(found) < _MAX_OUTLINE_ENTRIES:
         entry, level = waiting.pop()
         while entry:
@@ -175,7 +173,6 @@ def outline(document: Any) -> list[tuple[int, str, int]]:
                 entry, level = entry.down, level + 1
             else:
                 entry = entry.next
-    mupdf.ll_fz_drop_outline(first)
     return found
 
 
