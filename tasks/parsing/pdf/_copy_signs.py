@@ -47,7 +47,8 @@ def _may_overlap(blocks: list[TextBlock]) -> bool:
         return False
     heights = sorted(map(_baseline, lines))
     nearest: float = min(map(sub, heights[1:], heights))
-    return nearest < SHADOW * max(map(_size, lines))
+    largest: float = max(map(_size, lines))
+    return nearest < SHADOW * largest
 
 
 def _has_doubled_letters(text: bytes) -> bool:

@@ -75,8 +75,9 @@ class Lines:
                     column[kept] = joined(column[kept], column[i])
                 continue
             kept += 1
-            for column in columns:
-                column[kept] = column[i]
+            if kept < i:
+                for column in columns:
+                    column[kept] = column[i]
         del self.text[kept + 1 :]
 
     def _follows(self, kept: int, x0: float, x1: float, text: str) -> bool:

@@ -40,10 +40,10 @@ class Listings:
         fonts: dict[int, bool] = {}
         monospaced = {id(block) for block in blocks if _is_monospaced(block, fonts)}
         self._characters += characters
-        self._monospaced += sum(len(text) for each in blocks if id(each) in monospaced for text in each.texts)
+        self._monospaced += sum(sum(map(len, each.texts)) for each in blocks if id(each) in monospaced)
         if not monospaced or self._monospaced > _TYPEWRITTEN * self._characters:
             return list(blocks)
-        levels = Counter(round(line[4]) for block in blocks for line in block.lines)
+        levels = Counter([round(line[4]) for block in blocks for line in block.lines])
         found: list[TextBlock | Piece] = []
         for run in runs(
             blocks, lambda above, below: not ({id(above), id(below)} <= monospaced and _goes_on(above, below))
@@ -59,10 +59,11 @@ def _is_monospaced(block: TextBlock, fonts: dict[int, bool]) -> bool:
         if not line[8]:
             return False
         _, font, _ = LINK.unpack_from(MEMORY, line[8])
-        if font not in fonts:
+        monospaced = fonts.get(font)
+        if monospaced is None:
             name, flags = FONT.unpack_from(MEMORY, font)
-            fonts[font] = bool(flags & 1) or _MONOSPACED.search(name) is not None
-        if not fonts[font]:
+            monospaced = fonts[font] = bool(flags & 1) or _MONOSPACED.search(name) is not None
+        if not monospaced:
             return False
     return True
 
@@ -101,7 +102,7 @@ def _listing(run: list[TextBlock], levels: Counter[int]) -> Piece | None:
             texts += [""] * (len(texts) > 1 and line[4] - baseline > _EMPTY * step)
             texts.append(" " * spaces + spaced)
         baseline, end = line[4], line[2]
-    own = Counter(round(line[4]) for line, _ in lines)
+    own = Counter([round(line[4]) for line, _ in lines])
     beside = sum(levels[level] > count for level, count in own.items())
     if len(texts) < 2 or beside > _BESIDE * len(own):
         return None
@@ -112,7 +113,10 @@ def _listing(run: list[TextBlock], levels: Counter[int]) -> Piece | None:
 def _columns(width: float, pitch: float) -> int | None:
     """Return how many letters have this width; None if that is no whole number."""
     count = width / pitch if pitch > 0 else -1.0
-    return round(count) if -_OFF < count < _WIDEST and abs(count - round(count)) < _OFF else None
+    if not -_OFF < count < _WIDEST:
+        return None
+    whole = round(count)
+    return whole if abs(count - whole) < _OFF else None
 
 
 def _spaced(line: Line, text: str, pitch: float) -> str | None:

@@ -112,16 +112,21 @@ def columns_under(cell: Word, columns: Columns) -> list[int]:
 
 
 def _parted(word: Word, columns: Columns) -> list[Word]:
-    places = edges(word.line, word.text)
+    gaps = [
+        (left, right) for (_, left), (right, _) in pairwise(columns) if word.x0 < left and word.x1 > right
+    ]
     spaces = [
         i for i, character in enumerate(word.text) if character.isspace() and 0 < i < len(word.text) - 1
     ]
+    if not gaps or not spaces:
+        return [word]
+    places = edges(word.line, word.text)
     slack = 0.4 * word.size
     parts: list[Word] = []
     start = 0
-    for (_, left), (right, _) in pairwise(columns):
+    for left, right in gaps:
         between = [i for i in spaces if i > start and left - slack < sum(places[i]) / 2 < right + slack]
-        if between and word.x0 < left and word.x1 > right:
+        if between:
             # The widest of them, and of those as wide the one that the next column follows most closely.
             widths = {i: round((places[i + 1][0] - places[i - 1][1]) / slack) for i in between}
             end = max(between, key=lambda i: (widths[i], -abs(places[i + 1][0] - right)))

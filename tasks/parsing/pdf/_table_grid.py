@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from operator import attrgetter
 from statistics import median
@@ -42,7 +42,7 @@ _WIDER: Final = 1.12
 _EDGE: Final = 0.1
 # The bullet or number of a list's point, which is not a cell of a table.
 _ITEM: Final = re.compile(r"[•◦‣▪▫■□●○–—\-*·➢➤✓∙⁃]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]")
-_edges = attrgetter("x0", "x1")
+_edges, _x0, _x1 = attrgetter("x0", "x1"), attrgetter("x0"), attrgetter("x1")
 
 
 def tables_in(words: list[Word], height: float) -> Iterator[tuple[Piece, set[tuple[int, int]]]]:
@@ -76,6 +76,8 @@ def _rows(words: list[Word]) -> list[list[Word]]:
 
 def _without_leaders(row: list[Word]) -> list[Word]:
     """Return a row without the dots that lead to a field of a form, where these are set far apart."""
+    if len(row) <= _LEADERS:
+        return row
     words = [word for word in row if not LONE_DOTS.fullmatch(word.text)]
     return words if words and len(row) - len(words) >= _LEADERS else row
 
@@ -140,7 +142,7 @@ def _trimmed(rows: list[list[Word]]) -> list[list[Word]]:
         last, line = rows[end][0], rows[end + 1][0]
         above = _lowest(rows[: end + 1], line.column)
         most = min(_WIDER * max(leading, _BELOW * last.size), _LEADING * last.size)
-        if line.baseline - last.baseline >= most or above is None or not _aligned(above, line):
+        if line.baseline - last.baseline >= most or above is None or not _aligned(above, [line]):
             break
         end += 1
     return rows[start : end + 1]
@@ -151,7 +153,7 @@ def _fits(row: list[Word], others: list[list[Word]]) -> bool:
     fitting = 0
     for cell in row:
         same = [other for cells in others for other in cells if other.column == cell.column]
-        fitting += sum(_aligned(cell, other) for other in same) >= max(1, 0.3 * len(same))
+        fitting += len(_aligned(cell, same)) >= max(1, 0.3 * len(same))
     close = all(right.x0 - left.x1 < 1.3 * left.size for left, right in pairwise(row))
     return fitting >= (0.75 if close else 0.5) * len(row)
 
@@ -160,13 +162,16 @@ def _lowest(rows: list[list[Word]], column: int) -> Word | None:
     return next((cell for row in reversed(rows) for cell in row if cell.column == column), None)
 
 
-def _aligned(one: Word, other: Word) -> bool:
-    slack = 0.6 * one.size
-    return (
-        abs(one.x0 - other.x0) < slack
-        or abs(one.x1 - other.x1) < slack
-        or abs(one.x0 + one.x1 - other.x0 - other.x1) < 2 * slack
-    )
+def _aligned(one: Word, others: list[Word]) -> list[Word]:
+    """Return those of other cells that begin, end or have their middle where one has it."""
+    x0, x1, slack = one.x0, one.x1, 0.6 * one.size
+    return [
+        other
+        for other in others
+        if abs(x0 - other.x0) < slack
+        or abs(x1 - other.x1) < slack
+        or abs(x0 + x1 - other.x0 - other.x1) < 2 * slack
+    ]
 
 
 def _table(
@@ -280,11 +285,8 @@ def _in_line(cells: list[list[Word]]) -> bool:
     if len(firsts) < 2:
         return True
     size = firsts[0].size
+    places: tuple[Callable[[Word], float], ...] = (_x0, _x1, lambda cell: (cell.x0 + cell.x1) / 2)
     return any(
-        max(Counter(round(place / size) for place in places).values()) >= 0.5 * len(firsts)
-        for places in (
-            [cell.x0 for cell in firsts],
-            [cell.x1 for cell in firsts],
-            [(cell.x0 + cell.x1) / 2 for cell in firsts],
-        )
+        max(Counter([round(place(cell) / size) for cell in firsts]).values()) >= 0.5 * len(firsts)
+        for place in places
     )

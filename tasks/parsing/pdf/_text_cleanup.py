@@ -123,10 +123,10 @@ class TextCleanup:
 
     def cells(self, rows: list[list[str]]) -> list[list[str]]:
         """Make one line of each cell of a table."""
-        text = f"|{'|'.join(['|'.join(row) for row in rows])}|"
-        if not ("\n" in text or " |" in text or "| " in text or _has_special(text)) and _is_tidy(text):
-            return rows
-        return [[self.running(cell) for cell in row] for row in rows]
+        text = f"|{'|'.join(['|'.join(row) for row in rows])}|".replace("\n", " ")
+        if " |" in text or "| " in text or _has_special(text) or not _is_tidy(text):
+            return [[self.running(cell) for cell in row] for row in rows]
+        return [[self.running(cell) if "\n" in cell else cell for cell in row] for row in rows]
 
     def keeps(self, text: str) -> bool:
         """Return whether `exact` changes no line of a text, and `lines` leaves out nothing but spaces."""
