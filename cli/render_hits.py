@@ -89,11 +89,9 @@ def _on_one_line(text: str) -> str:
 
 def _shortened(text: str) -> str:
     whole = _on_one_line(text)
-    return (
-        whole
-        if len(whole) <= MAX_PASSAGE_CHARACTERS
-        else whole[:MAX_PASSAGE_CHARACTERS].rsplit(" ", 1)[0] + " …"
-    )
+    if len(whole) <= MAX_PASSAGE_CHARACTERS:
+        return whole
+    return whole[:MAX_PASSAGE_CHARACTERS].rsplit(" ", 1)[0] + " …"
 
 
 def _explained(hit: Hit) -> list[Text]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from prefect.artifacts import create_markdown_artifact
 
 from prefect_ollama.blocks.nodes import NodeStatus
@@ -59,14 +57,10 @@ def check_nodes(
     name = spec.model.name
     # Events say what changed since the last check, so that an automation starts once for each failure.
     settle_nodes([row.name for row in rows if row.ok], {row.name: row.error for row in rows if not row.ok})
+    shown, serve = escape_markdown(name), quantity(len(rows), "node serves", "nodes serve")
     create_markdown_artifact(
-        _page(rows, name), key="nodes", description=f"Nodes that serve {escape_markdown(name)}"
+        f"{sum(row.ok for row in rows)} of {serve} {shown}.\n\n{section_markdown(status_section(rows))}\n",
+        key="nodes",
+        description=f"Nodes that serve {shown}",
     )
     return rows
-
-
-def _page(rows: Sequence[NodeStatus], model: str) -> str:
-    """Return the Markdown of the artifact."""
-    ready = sum(row.ok for row in rows)
-    head = f"{ready} of {quantity(len(rows), 'node serves', 'nodes serve')} {escape_markdown(model)}."
-    return f"{head}\n\n{section_markdown(status_section(rows))}\n"

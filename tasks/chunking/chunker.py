@@ -142,12 +142,9 @@ def renumbered(chunks: list[Chunk]) -> list[Chunk]:
 def _chunk(atoms: list[Atom], start: int, end: int, overlap_tokens: int) -> Chunk:
     first = _overlap(atoms, start, overlap_tokens)
     taken = atoms[first:end]
-    texts = [taken[0].text]
-    tokens = taken[0].tokens
-    for atom in taken[1:]:
-        texts += (atom.glue, atom.text)
-        tokens += atom.tokens
-    text = "".join(texts)
+    # The glue of the first atom stands before the chunk.
+    text = taken[0].text + "".join(atom.glue + atom.text for atom in taken[1:])
+    tokens = sum(atom.tokens for atom in taken)
     own = atoms[start]
     if not own.is_heading:
         text = own.context + text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -114,10 +115,8 @@ def _ids(runs: Iterable[Run]) -> list[UUID]:
     """Return the ids of the flow runs of these runs; a run that no flow began has no id."""
     found = []
     for run in runs:
-        try:
+        with suppress(ValueError):
             found.append(UUID(run.run_id[:36]))
-        except ValueError:
-            continue
     return found
 
 
