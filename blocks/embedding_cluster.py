@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC
+from itertools import combinations
 from typing import Any
 
 from prefect.client.schemas.objects import BlockDocument
@@ -138,11 +139,12 @@ class EmbeddingCluster(StoredBlock, ABC):
             ConfigurationError: A node's block is missing or invalid, or two nodes are the same one.
         """
         nodes = tuple(node_spec(entry) for entry in self.nodes)
-        for what in ("name", "url"):
-            values = [str(getattr(node, what)) for node in nodes]
-            if twice := next((value for value in values if values.count(value) > 1), ""):
+        for one, other in combinations(nodes, 2):
+            if one.server == other.server or one.name == other.name:
                 raise ConfigurationError(
-                    f"Two nodes of the cluster have the {what} {twice!r}.",
+                    f"Two nodes of the cluster are one server: {one.url!r} and {other.url!r}."
+                    if one.server == other.server
+                    else f"Two nodes of the cluster have the name {one.name!r}.",
                     state="Nothing was started.",
                     remedy="Name each node once. Several servers on one host each have a port.",
                 )

@@ -122,11 +122,10 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
             entries = [url_from_environment() or ""]
         elif not entries or not all(isinstance(each, str) and looks_like_address(each) for each in entries):
             return None
-        urls = [node_url(each) for each in entries if each]
+        found = tuple(NodeSpec.at(node_url(each)) for each in entries if each)
         # `resolve_cluster` raises the error for a node that is named twice.
-        if len(set(urls)) < len(urls):
+        if len({node.server for node in found}) < len(found):
             return None
-        found = tuple(NodeSpec.at(url) for url in urls)
         # Nothing is named, not even in the environment.
         here = (NodeSpec.at(DEFAULT_URL),)
         automatic = prefixes_of(model)

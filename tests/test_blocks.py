@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -455,6 +456,32 @@ def test_one_node_twice_is_refused() -> None:
         OllamaCluster(nodes=["http://gpu:11434", "gpu:11434"]).to_spec()
     with pytest.raises(ConfigurationError, match="Two nodes"):
         OllamaCluster(nodes=["http://0.0.0.0:11434", OllamaNode(url="http://127.0.0.1:11434")]).to_spec()
+
+
+HERE = ("localhost:9", "http://127.0.0.1:9/", "[::1]:9", "http://LOCALHOST.:9", "http://[0:0::1]:9")
+
+
+@pytest.mark.parametrize(
+    "names", [*combinations(HERE, 2), ("http://a", "http://a:80"), ("https://a:443", "https://A")]
+)
+def test_one_server_under_two_names_is_refused(names: tuple[str, str]) -> None:
+    for named in (names, [OllamaNode(url=names[0]), names[1]]):
+        with pytest.raises(ConfigurationError, match=r"are one server: '\S+' and '\S+'\.") as caught:
+            resolve_cluster(named)
+        assert "Name each node once" in caught.value.remedy
+
+
+def test_two_servers_are_two() -> None:
+    urls = [
+        "http://127.0.0.1:9",
+        "http://localhost:8",
+        "http://127.0.0.2:9",
+        "http://localhost:9/a",
+        "http://a:9",
+    ]
+    urls += ["http://a:80", "http://a:443", "http://10.0.0.1:9", "http://[fd00::1]:9", "http://a/v1"]
+    assert len({each.server for each in resolve_cluster(urls).spec.nodes}) == len(urls)
+    assert [each.url for each in resolve_cluster(urls).spec.nodes] == urls
 
 
 # What flows are given

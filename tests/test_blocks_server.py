@@ -383,7 +383,7 @@ def test_the_examples_of_the_documentation_work(
     api: Api, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text = (ROOT / "docs" / "blocks.md").read_text()
-    with Node() as plain:
+    with Node() as plain, Node() as laptop:
         examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         examples += [kind.get_code_example() for kind in (OllamaNode, OllamaCluster, LanceTable)]
         for example in examples:
@@ -392,7 +392,7 @@ def test_the_examples_of_the_documentation_work(
                 code = code.replace(f'.save("{name}")', f'.save("{name}", overwrite=True)')
                 code = code.replace("BLOCK_NAME", name)
             code = re.sub(r"^```(python)?$", "", code, flags=re.MULTILINE)
-            code = code.replace('"http://laptop:11434"', f'"{plain.url.replace("127.0.0.1", "localhost")}"')
+            code = code.replace('"http://laptop:11434"', f'"{laptop.url}"')
             exec(compile(code, "example", "exec"), {})
     said = capsys.readouterr().out
     assert "gpu-box 0.33.0 ready" in said

@@ -11,12 +11,16 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 logger = logging.getLogger(__name__)
 
 # Ollama's variable for the address of its server, which its clients read too.
 HOST_VARIABLE = "OLLAMA_HOST"
 DEFAULT_PORT = 11434
+
+# Names of loopback in common `/etc/hosts` files.
+LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 
 # The default ports of the schemes.
 _PORTS = {"http": 80, "https": 443}
@@ -79,6 +83,19 @@ def node_url(text: str) -> str:
         ValueError: It is no address.
     """
     return openai_url(text) if is_openai_address(text) else base_url(text)
+
+
+def server_url(url: str) -> str:
+    """Return one URL for all ways to write the base URL of one server: its default port, and loopback.
+
+    No name is resolved, so a name and its address stay two servers.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    if host.rstrip(".") in LOOPBACK_NAMES or (_is_ipv6(host) and ipaddress.IPv6Address(host).is_loopback):
+        host = "127.0.0.1"
+    host = f"[{ipaddress.IPv6Address(host)}]" if _is_ipv6(host) else host
+    return _join(parts.scheme, host, None if port in (None, _PORTS[parts.scheme]) else str(port), parts.path)
 
 
 def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:

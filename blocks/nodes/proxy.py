@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from prefect_ollama.blocks.errors import ConfigurationError
+from prefect_ollama.blocks.nodes.address import LOOPBACK_NAMES
 
 # Hosts that are asked directly, read by Python, curl and most other programs.
 NO_PROXY: Final = "NO_PROXY"
-# Names of loopback in common `/etc/hosts` files.
-_LOCAL_NAMES: Final = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 # What `keep_local_direct` adds: `NO_PROXY` has no pattern for all of loopback.
 _DIRECT: Final = ("localhost", "127.0.0.1", "::1")
 # Schemes of proxies that the HTTP client supports.
@@ -96,7 +95,9 @@ def is_this_host(host: str) -> bool:
     address = _address(host)
     if address is None:
         return (
-            host in _LOCAL_NAMES or host.endswith(".localhost") or host == socket.gethostname().lower() != ""
+            host in LOOPBACK_NAMES
+            or host.endswith(".localhost")
+            or host == socket.gethostname().lower() != ""
         )
     return address.is_loopback or address.is_unspecified or _is_own(address)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.nodes.address import is_openai_address, short_name
+from prefect_ollama.blocks.nodes.address import is_openai_address, server_url, short_name
 from prefect_ollama.blocks.secrets import seal
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ class NodeSpec:
     def at(cls, url: str) -> Self:
         """Return the node at a base URL of `address.node_url`, named after its address."""
         return cls(short_name(url), url, api="openai" if is_openai_address(url) else "ollama")
+
+    @property
+    def server(self) -> str:
+        """The server at its URL, the same for each way to write that."""
+        return server_url(self.url)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "headers", tuple((name, seal(value)) for name, value in self.headers))

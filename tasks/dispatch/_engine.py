@@ -65,7 +65,7 @@ class Engine:
         self._lag = LoopLag()
         self._nodes: list[Node] = []
         for node in cluster.nodes:
-            seconds, slots = kind.proven_seconds(node.name), self._shared_limits.slots(node.url)
+            seconds, slots = kind.proven_seconds(node.name), self._shared_limits.slots(node.server)
             rate_model = RateModel(
                 kind.first_units, 1.0 if seconds is None else seconds, node.max_in_flight, slots
             )
@@ -191,7 +191,7 @@ class Engine:
         for node, carried in pending_checks:
             self._call(node, [], carried, now)
         self._apply_findings(found)
-        self._shared_limits.ask_only({node.client.node.url for node in self._nodes if node.refused})
+        self._shared_limits.ask_only({node.client.node.server for node in self._nodes if node.refused})
         self._set_timer(now)
 
     def _clear_quarantine(self, now: float) -> None:

@@ -110,7 +110,7 @@ class Health:
         pause = node.breaker.close(self._loop.time(), passed_over=passed_over)
         # After a pause the learned rate still holds. After a failure the node may be another machine.
         if not (pause and node.answered):
-            slots = node.shared_limits.slots(node.client.node.url)
+            slots = node.shared_limits.slots(node.client.node.server)
             node.rate_model.start_over(self._kind.first_units, seconds, slots)
         suspects, node.suspects = node.suspects, []
         for item, cause in suspects:

@@ -206,7 +206,7 @@ class Node:
     def take_slot(self, *, urgent: bool) -> bool:
         """Take a slot for another request, shared with all that use the node; return whether there was one."""
         node = self.client.node
-        slot = self.shared_limits.take(node.url, node.max_in_flight, urgent=urgent)
+        slot = self.shared_limits.take(node.server, node.max_in_flight, urgent=urgent)
         # The highest number is kept as long as a request is there that may wait for those of others.
         self.foreign_in_flight = max(slot.others, self.foreign_in_flight if self.requests else 0)
         self.refused = not slot.taken
@@ -222,11 +222,13 @@ class Node:
 
     def release_slot(self, *, found: bool) -> None:
         """Release a slot; `found` says that its request has shown how many requests the node serves at once."""
-        self.shared_limits.release(self.client.node.url, self.rate_model.slots if found else None)
+        self.shared_limits.release(self.client.node.server, self.rate_model.slots if found else None)
 
     def look_around(self) -> None:
         """Update how many requests other runs have in flight there."""
-        self.foreign_in_flight = max(self.foreign_in_flight, self.shared_limits.others(self.client.node.url))
+        self.foreign_in_flight = max(
+            self.foreign_in_flight, self.shared_limits.others(self.client.node.server)
+        )
 
     def time_limit(self, expected: float) -> float:
         """Return the seconds after which a request is cancelled."""

@@ -110,7 +110,7 @@ class ForeignQuestions:
         waiting = (*self._queue.quarantine, *([] if head is None else [head]))
         own = any(item.job.urgent for item in waiting)
         for node in self._nodes:
-            since = self._asked_since.get(node.client.node.url)
+            since = self._asked_since.get(node.client.node.server)
             if since is not None:
                 self._late.take_back_bulk(node, front=not own)
             for_too_long = since is not None and now - since > SLOT_TIMEOUT_S and not node.requests
