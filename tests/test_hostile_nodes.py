@@ -564,7 +564,9 @@ def test_ollamas_own_words_and_names_are_shown_also_with_a_secret() -> None:
     ]
     for version, shown in [
         ("0.33.0-rc2", "0.33.0-rc2"), ("0.24.0", "0.24.0"), ("v0.5.7", "0.5.7"), ("0.5.7-0-ga420a45-dirty", "0.5.7"),
-        ("0.0.0+prefect-ollama.0.1.0", "0.0.0"), ("Zq7", "unknown"), ("", ""),
+        ("0.0.0+prefect-ollama.0.1.0", "0.0.0+prefect-ollama.0.1.0"), ("1.2.3.4.5", "unknown"),
+        ("0.0.0+prefect-ollama.0.1.0.dev3", "0.0.0+prefect-ollama.0.1.0"), ("0.0.0+other.1", "0.0.0"),
+        ("Zq7", "unknown"), ("", ""),
     ]:  # fmt: skip
         assert disclosure.version(version) == shown
 
@@ -573,6 +575,7 @@ def test_a_numeric_secret_is_no_version() -> None:
     disclosure = Disclosure.of(NodeSpec("it", "http://x", password=SecretStr("123456789"), username="me"))
     assert disclosure.version("123.456.789") == "unknown"
     assert disclosure.version("987.654.321") == "unknown"
+    assert disclosure.version("0.0.0+prefect-ollama.123.456.789") == "unknown"
 
 
 def test_without_a_secret_a_node_is_quoted() -> None:

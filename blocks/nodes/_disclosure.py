@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import quote
 
+from prefect_ollama.blocks.nodes.fingerprint import EMBEDDED
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.secrets import without_secrets
 
@@ -66,7 +67,9 @@ _OLLAMAS_WORDS: Final = (
     "EOF",
 )
 # A version number has no room for a secret.
-_PLAIN_VERSION: Final = re.compile(r"v?(\d{1,3}(?:\.\d{1,3}){1,3}(?:-rc\d{1,2})?)(?![\w.])")
+_PLAIN_VERSION: Final = re.compile(
+    rf"v?((?:{re.escape(EMBEDDED)})?(\d{{1,3}}(?:\.\d{{1,3}}){{1,3}}(?:-rc\d{{1,2}})?))(?!\w|\.\d)"
+)
 
 # Characters of a secret, in any of its forms, that a name must not hold: fewer occur in words by chance.
 _FRAGMENT: Final = 4
@@ -101,7 +104,7 @@ class Disclosure:
         if not self.secrets or not said:
             return without_secrets(said).strip()[:64]
         plain = _PLAIN_VERSION.match(said)
-        if plain is None or any(_normal(plain[1]) in form for form in self._forms):
+        if plain is None or any(_normal(plain[2]) in form for form in self._forms):
             return UNKNOWN_VERSION
         return plain[1]
 
