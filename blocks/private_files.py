@@ -63,6 +63,16 @@ def make_folder(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "it is not a folder", str(path))
 
 
+def close_as_parent(path: Path) -> None:
+    """Take from others the rights to a folder that they do not have to its parent.
+
+    Raises:
+        OSError: It belongs to another user, or is not there.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(mode & (path.parent.stat().st_mode | ~OTHERS))
+
+
 def check_folder(path: Path, *, writing: int = WRITING) -> None:
     """Check that no other user can have written the files of a folder. This changes nothing.
 

@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, temporary
 
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.errors import CacheError, FolderNotPrivate
-from prefect_ollama.blocks.lance import StoreSpec
+from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance import _write_lock as write_lock
 from prefect_ollama.blocks.lance.commits import connect
 from prefect_ollama.blocks.private_files import open_private, private_folder
@@ -30,6 +30,7 @@ from prefect_ollama.tasks.prefect_state import KEY
 from prefect_ollama.tasks.prefect_state.persisted_results import PersistedResults
 from prefect_ollama.tasks.prefect_state.private_home import keep_home_private
 from tests.other_user import UID, as_other, needs_root, open_folder
+from tests.store_samples import IDENTITY
 
 
 def mode(path: Path) -> int:
@@ -261,6 +262,22 @@ class TestResults:
         assert not (tmp_path / "ran").exists()
         assert mode(folder) == 0o777, "its rights are its owner's to choose"
         assert "Results of bundles are not kept" in caplog.text
+
+
+@pytest.mark.parametrize(("folder", "of_database"), [("new", 0o700), ("shared", 0o750)])
+def test_a_table_is_open_to_no_others_than_its_database_whatever_the_umask(
+    tmp_path: Path, folder: str, of_database: int
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o750)
+    spec = StoreSpec(str(tmp_path / folder / "db" if folder == "new" else tmp_path / folder), "papers")
+    before = os.umask(0o022)
+    try:
+        Store.open(spec, identity=IDENTITY, create=True)
+    finally:
+        os.umask(before)
+    assert mode(Path(spec.uri)) == of_database
+    assert {mode(Path(spec.uri, f"{name}.lance")) for name in spec.tables} == {of_database}
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
@@ -25,7 +26,7 @@ from prefect_ollama.blocks.lance import _driver as driver
 from prefect_ollama.blocks.lance._damage import MAX_NAMES, UNCHANGED, failure, first_names, refuse_incomplete
 from prefect_ollama.blocks.lance._schema import DOCUMENTS_VERSION, RUNS_VERSION, refuse_newer, stored_identity
 from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
-from prefect_ollama.blocks.private_files import make_folder
+from prefect_ollama.blocks.private_files import close_as_parent, make_folder
 from prefect_ollama.blocks.secrets import safe_cause
 
 P = ParamSpec("P")
@@ -152,7 +153,14 @@ def create_table(connection: Any, spec: StoreSpec, name: str, schema: pa.Schema)
 
     def make() -> Any:
         existing = open_table(connection, spec, name)
-        return existing if existing is not None else connection.create_table(name, schema=schema)
+        if existing is not None:
+            return existing
+        made = connection.create_table(name, schema=schema)
+        if not spec.remote:
+            # LanceDB leaves the rights to the umask, which the command line narrows and other processes do not.
+            with suppress(OSError):  # another process of another user made it
+                close_as_parent(Path(spec.uri, f"{name}.lance"))
+        return made
 
     return commit(f"Table {name!r} cannot be made", make, spec)
 
