@@ -37,7 +37,7 @@ from prefect_ollama.tasks.prefect_state import (
     source_assets,
 )
 from prefect_ollama.tasks.publish import publish_run
-from prefect_ollama.tasks.re_embed_cost import ReEmbedCost, estimate_cost
+from prefect_ollama.tasks.re_embed_cost import ReEmbedCost, compare_files, estimate_cost
 from prefect_ollama.tasks.reporting import IngestReport
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
@@ -164,12 +164,14 @@ def _cost(
     staging: StoreSpec | None = None,
 ) -> ReEmbedCost:
     """Return the cost; if `staging` is given, drop what an earlier attempt made with another model."""
+    # Before the nodes are started and verified, which takes longer.
+    files = Opaque(compare_files(store.manifest(), exclude))
     cache = default_cache()
     with running_nodes(cluster, model=model) as spec:
         verified = verify_nodes(Opaque(spec))
         if staging is not None:
             _drop_other_model(staging, verified)
-        return estimate_cost(Opaque(store), verified, cache, exclude)
+        return estimate_cost(Opaque(store), verified, cache, files)
 
 
 def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:

@@ -103,17 +103,29 @@ class ReEmbedCost:
         return f"{said} {self.losses}".rstrip()
 
 
+@dataclass(frozen=True, slots=True)
+class ComparedFiles:
+    """The files of the sources, compared with their table.
+
+    Attributes:
+        sizes: Sizes of the files that the table does not have, or has in another size.
+        absent: Paths of the documents that have no file.
+    """
+
+    sizes: list[int]
+    absent: tuple[str, ...]
+
+
 @task(name="estimate the cost", **UNCACHED)
 def estimate_cost(
-    store: Opaque[Store], verified: VerifiedCluster, cache: CacheSpec | None, exclude: Sequence[str] = ()
+    store: Opaque[Store], verified: VerifiedCluster, cache: CacheSpec | None, files: Opaque[ComparedFiles]
 ) -> ReEmbedCost:
     """Measure the nodes' rate on some of a table's texts, and count what they would have to embed.
 
     Args:
-        exclude: As for `find_files`.
+        files: As `compare_files` returns them.
 
     Raises:
-        ConfigurationError: A source of the table is not there.
         ClusterError: No node works any more.
         TableError: The table cannot be read.
     """
@@ -121,7 +133,7 @@ def estimate_cost(
     model = verified.spec.model
     salt = salt_of(verified, cache)
     manifest = table.manifest()
-    sizes, absent = _compare_files(manifest, exclude)
+    sizes, absent = files.content.sizes, files.content.absent
     units_per_second, texts_per_second = _rate(table, verified, cache, salt)
     # Keys are collected and not texts, because a key has 32 bytes and a text may be long.
     seen: set[bytes] = set()
@@ -160,12 +172,15 @@ def estimate_cost(
     )
 
 
-def _compare_files(manifest: Sequence[Document], exclude: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
-    """Compare the sources with their table.
+def compare_files(manifest: Sequence[Document], exclude: Sequence[str]) -> ComparedFiles:
+    """Compare the sources with their table. No node is asked.
 
-    Returns:
-        The sizes of the files that the table does not have, or has in another size, and the paths of the documents
-        that have no file.
+    Args:
+        manifest: The documents of the table.
+        exclude: As for `find_files`.
+
+    Raises:
+        ConfigurationError: A source of the table is not there.
     """
     stored = [row for row in manifest if row.status in (STORED, PARTIAL)]
     listed = [row.path for row in manifest if row.source == LISTED]
@@ -176,7 +191,8 @@ def _compare_files(manifest: Sequence[Document], exclude: Sequence[str]) -> tupl
     }
     known = {(row.source, row.path): row.size for row in manifest}
     sizes = [size for key, size in files.items() if known.get(key) != size]
-    return sizes, tuple(location_of(row) for row in stored if (row.source, row.path) not in files)
+    absent = tuple(location_of(row) for row in stored if (row.source, row.path) not in files)
+    return ComparedFiles(sizes, absent)
 
 
 def _rate(

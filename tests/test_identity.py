@@ -17,7 +17,7 @@ from prefect_ollama import render
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.documents.identity import context_options, same_options
-from prefect_ollama.blocks.errors import TableError
+from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import IngestReport, ingest_pdfs, re_embed, re_embed_cost, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
@@ -149,6 +149,13 @@ def test_an_update_of_ollama_is_found_in_table_cache_and_search(
     less = re_embed_cost(LanceTable(uri=str(old)), node.url, exclude=["plain.pdf"])
     assert (less.documents, less.absent) == (1, (str(papers / "plain.pdf"),))
     assert "1 document has no file in the sources, or an excluded one" in str(less)
+    # Sources are looked at first, because that takes less time than the nodes do.
+    papers.rename(tmp_path / "unmounted")
+    node.reset()
+    with pytest.raises(ConfigurationError, match="is not there"):
+        re_embed_cost(LanceTable(uri=str(old)), node.url)
+    assert node.stats()["paths"] == {}
+    (tmp_path / "unmounted").rename(papers)
     shown = Console(width=200, file=StringIO(), force_terminal=False)
     shown.print(render.re_embedding(cost))
     assert cost.work in shown.file.getvalue()  # type: ignore[attr-defined]
