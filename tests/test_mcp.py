@@ -121,6 +121,17 @@ def test_words_and_filters_need_no_node(table: StoreSpec) -> None:
     assert "gears.pdf" in refused.content[0].text
 
 
+@pytest.mark.parametrize("wrong", ["yesterday", "31.12.2024", "86400", 2024])
+def test_the_format_of_a_day_is_named(table: StoreSpec, wrong: object) -> None:
+    asked = {"question": "chain", "mode": "text"}
+    assert not call(table, "search", **asked, since="1969-12-31", until=None).is_error
+    for name in ("since", "until"):
+        refused = call(table, "search", **asked, **{name: wrong})
+        assert refused.is_error
+        assert f"{name}\n" in refused.content[0].text
+        assert "write a day as YEAR-MONTH-DAY, such as 2024-12-31" in refused.content[0].text
+
+
 def test_documents_are_listed_in_parts(table: StoreSpec) -> None:
     whole = call(table, "list_documents").structured_content
     assert whole["total"] == 2
