@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -20,7 +21,15 @@ from prefect_ollama.flows.base import (
 from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.answer import search_table, show_pages
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.searching import RERANK_TIMEOUT_S, open_corpus
+from prefect_ollama.tasks.searching import JUDGE, RERANK_TIMEOUT_S, open_corpus
+
+
+def _can_judge(given: Mapping[str, Any]) -> None:
+    """Check the parameters, and that a chat model is named that can judge, as far as no saved block is named."""
+    reranker = (given["reranker"] or "").strip()
+    store, only_addresses = filter_fits(given), addresses_fit(given)
+    if store is not None and only_addresses and reranker.partition(":")[0] == JUDGE:
+        open_corpus(store.spec, given["cluster"], model=given["model"], reranker=reranker).close()
 
 
 @flow(
@@ -28,7 +37,7 @@ from prefect_ollama.tasks.searching import RERANK_TIMEOUT_S, open_corpus
     flow_run_name=unless_named(lambda given: f"search {given['question']}"),
     description="Ask a LanceDB table a question.",
 )
-@check_first(addresses_fit, filter_fits)
+@check_first(_can_judge)
 def search(
     question: parameters.Question,
     cluster: parameters.Cluster = None,

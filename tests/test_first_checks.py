@@ -68,6 +68,7 @@ def place(tmp_path: Path) -> LanceTable:
         (lambda _: ingest_pdfs(os.curdir, "ftp://x"), ConfigurationError, "must begin with http"),
         (lambda _: search("x", mode="nonsense"), ParameterTypeError, "mode"),
         (lambda _: search("x", table=ABSENT), TableMissing, "no table"),
+        (lambda at: search("x", URL, at, reranker="judge"), ConfigurationError, "No chat model .* judge"),
         (lambda _: ask("x", ["http://"], table=ABSENT), ConfigurationError, "http://"),
         (lambda at: ask("x", URL, at, only=Only(documents=["no.pdf"])), ConfigurationError, "no document"),
         (lambda at: research("x", URL, at), ConfigurationError, "No chat model is named"),

@@ -385,7 +385,6 @@ def test_a_passage_that_the_judge_cannot_score_comes_last(judges: tuple[StoreSpe
 @pytest.mark.parametrize(
     ("named", "settings", "told"),
     [
-        ("judge", {"chat_model": None}, "No chat model is named"),
         ("judge:absent", {}, "absent"),
         ("judge", {}, "unusable answer"),
     ],
@@ -404,6 +403,26 @@ def test_the_order_of_the_search_stays_without_a_judge(
     (note,) = found.notes
     assert note.startswith("The passages stand in the order of the search, not reranked: ")
     assert told in note
+
+
+def test_a_judge_without_a_chat_model_is_refused_before_a_node_is_asked(
+    judges: tuple[StoreSpec, list[Node]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, started = judges
+    for node in started:
+        node.heal()
+        node.reset()
+    with pytest.raises(ConfigurationError, match="No chat model is named that could judge"):
+        judged(spec, started, cluster={"chat_model": None})
+    at = ("--uri", spec.uri, "--table", spec.table, "-n", started[0].url)
+    assert app(["search", WORDS, *at, "--rerank", "judge"], result_action="return_value") == 2
+    said = capsys.readouterr()
+    assert (said.out, "No chat model is named that could judge." in said.err) == ("", True)
+    assert [node.stats()["paths"] for node in started] == [{}, {}]
+    # A model that the caller names judges, too.
+    with open_corpus(spec, [node.url for node in started], chat_model="qwen3", reranker="judge") as corpus:
+        assert corpus.search(WORDS, mode="text", limit=3)
+    assert sum(node.stats()["chat_answered"] for node in started)
 
 
 def test_a_slow_judge_is_not_waited_for(judges: tuple[StoreSpec, list[Node]]) -> None:

@@ -88,12 +88,12 @@ class Connections:
                 with ExitStack() as opened:
                     self._spec = opened.enter_context(running_nodes(self._cluster, model=model, count=1))
                     # Before they are verified: that asks them too.
-                    asking.at([node.url for node in self._spec.nodes])
+                    asking.at([node.server for node in self._spec.nodes])
                     asked = asking_as(self._spec, made)
                     proven = verified(asked, made, quick=True)
                     self.nodes = opened.enter_context(Dispatcher(proven, prepare=divide_long_words))
                     self._opened = opened.pop_all()
-            asking.at([node.url for node in self.nodes.cluster.spec.nodes])
+            asking.at([node.server for node in self.nodes.cluster.spec.nodes])
             if of_table and not self._compared:
                 from prefect_ollama.tasks.searching.nodes import refuse_other_vectors
 
@@ -124,11 +124,7 @@ class Connections:
         Raises:
             ConfigurationError: Neither the caller nor the cluster names one, or a block is missing or wrong.
         """
-        from prefect_ollama.blocks.resolve import resolve_cluster
-        from prefect_ollama.tasks.answering import with_models
-
-        found = resolve_cluster(self._cluster, model=self._model or self.store.identity.model)
-        if with_models(found.spec, *self._chat_models).chat is None:
+        if self._named().chat is None:
             raise ConfigurationError(
                 "No chat model is named, and a report needs one.",
                 state="Nothing was asked.",
@@ -136,13 +132,34 @@ class Connections:
                 "block. `ask` answers with sentences of the documents if there is none.",
             )
 
+    def refuse_no_judge(self) -> None:
+        """Refuse a reranker that judges without a chat model, before a node is asked.
+
+        Raises:
+            ConfigurationError: As for `refuse_no_chat`.
+        """
+        if self.reranker is not None and self.reranker.judges:
+            from prefect_ollama.tasks.searching.judge import judge_of
+
+            judge_of(self._named(), self.reranker.judge)
+
+    def _named(self) -> ClusterSpec:
+        from prefect_ollama.blocks.resolve import resolve_cluster
+        from prefect_ollama.tasks.answering import with_models
+
+        found = resolve_cluster(self._cluster, model=self._model or self.store.identity.model)
+        return with_models(found.spec, *self._chat_models)
+
     def scoring(self, reranker: Reranker, asking: Asking) -> Score:
         """Return what scores passages."""
         nodes = self.embedding(asking, of_table=False) if reranker.judges else None
         with self._lock:
             self._refuse_closed()
             if self._score is None:
-                self._score = self._ranking.enter_context(reranker.opened(self._spec, nodes))
+                from prefect_ollama.tasks.answering import with_models
+
+                spec = self._spec and with_models(self._spec, *self._chat_models)
+                self._score = self._ranking.enter_context(reranker.opened(spec, nodes))
             return self._score
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ class Corpus:
         rerank_timeout: Seconds for its answer; after them the order of the search stays.
 
     Raises:
-        ConfigurationError: A block is missing or wrong, or the place is none.
+        ConfigurationError: A block is missing or wrong, the place is none, or no chat model is named that could judge.
         TableMissing: The table does not exist.
         TableError: It cannot be reached or read.
 
@@ -78,6 +78,7 @@ class Corpus:
         self._open = Connections(
             open_for_search(place), cluster, model, chat_model, judge_model, reranker=named
         )
+        self._open.refuse_no_judge()
 
     def search(
         self,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from prefect_ollama.blocks.awaited import blocking
-from prefect_ollama.blocks.errors import ClusterError
+from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
     ClusterSpec,
@@ -20,6 +20,7 @@ from prefect_ollama.blocks.nodes import (
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
+from prefect_ollama.tasks.searching.question import NOT_SEARCHED
 from prefect_ollama.tasks.searching.reranker import Score
 
 MOST_POINTS: Final = 10
@@ -36,44 +37,57 @@ Answer {{"score": N}}, where N is a whole number: {MOST_POINTS} if the passage a
 answers a part of it, 0 if it has nothing to do with it."""
 
 
+def judge_of(cluster: ClusterSpec, model: str) -> ChatModelSpec:
+    """Return the chat model that judges, with the settings of the cluster.
+
+    Args:
+        cluster: The nodes.
+        model: Its name; empty for the cluster's judge model, else its chat model.
+
+    Raises:
+        ConfigurationError: The cluster names no chat model.
+    """
+    # A node loads a model again for another context.
+    known = [each for each in (cluster.judge, cluster.chat) if each is not None]
+    if model:
+        named = [each for each in known if full_name(each.name) == full_name(model)]
+        return (named or [ChatModelSpec(model, keep_alive=cluster.model.keep_alive)])[0]
+    if not known:
+        raise ConfigurationError(
+            "No chat model is named that could judge.",
+            state=NOT_SEARCHED,
+            remedy="Name one with `judge:MODEL`, or in the cluster block.",
+        )
+    return known[0]
+
+
 @contextmanager
 def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Iterator[Score]:
     """Yield a function that scores all passages of a question at once, over all nodes that have the model.
 
     Args:
         cluster: The nodes.
-        model: The chat model that judges; empty for the cluster's judge model, else its chat model.
+        model: As for `judge_of`.
         embed: The same nodes as they embed; chat shares their limits.
 
     Raises:
-        ClusterError: The cluster names no chat model, or no node can chat with it.
+        ConfigurationError: The cluster names no chat model.
+        ClusterError: No node can chat with it.
     """
-    # With the settings of the cluster, because a node loads a model again for another context.
-    known = [each for each in (cluster.judge, cluster.chat) if each is not None]
-    if model:
-        known = [each for each in known if full_name(each.name) == full_name(model)] or [
-            ChatModelSpec(model, keep_alive=cluster.model.keep_alive)
-        ]
-    if not known:
-        raise ClusterError(
-            "No chat model is named that could judge.",
-            left=1,
-            state="The passages have no scores.",
-            remedy="Name one with `judge:MODEL`, or in the cluster.",
-        )
-    verified = blocking(verify_chat(replace(cluster, chat=known[0])))
+    judge = judge_of(cluster, model)
+    verified = blocking(verify_chat(replace(cluster, chat=judge)))
     with ChatDispatcher(verified, limits_folder(), beside=embed) as chat:
 
         def score(question: str, passages: Sequence[str], timeout: float) -> list[float | None]:
             contents = [{"question": question, "passage": passage} for passage in passages]
             requests = [
-                json_request(_INSTRUCTIONS, content, _SCHEMA, known[0], ANSWER_TOKENS) for content in contents
+                json_request(_INSTRUCTIONS, content, _SCHEMA, judge, ANSWER_TOKENS) for content in contents
             ]
             try:
                 answers = chat.ask(requests, urgent=True, timeout=timeout)
             except TimeoutError:
                 raise ClusterError(
-                    f"The judge {known[0].name!r} did not score "
+                    f"The judge {judge.name!r} did not score "
                     f"{quantity(len(passages), 'passage')} within {timeout:g} s.",
                     left=len(passages),
                     state="The passages have no scores.",

@@ -148,7 +148,7 @@ def reranker_of(
     else:
         several = named if isinstance(named, Sequence) else [named]
     # A server that is named twice would be asked twice at once.
-    nodes = {node.name: node for node in map(_node_of, several)}
+    nodes = {node.server: node for node in map(_node_of, several)}
     if not nodes:
         raise _no_reranker(str(named), "it names no server")
     return Reranker(tuple(nodes.values()), timeout=timeout)
