@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import shutil
 import subprocess
@@ -17,7 +19,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance._damage import failure, kind_of
 from prefect_ollama.blocks.lance._error_text import short
-from prefect_ollama.blocks.lance.commits import connect, create_table
+from prefect_ollama.blocks.lance.commits import connect, create_table, open_tables
 from tests.other_user import needs_root, open_folder
 from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences, vector_of
 
@@ -401,10 +403,56 @@ def test_a_store_without_tls_is_refused_with_the_option_that_allows_it() -> None
         connect(spec)
 
 
+FAILS = "its disk, or the server of its share, fails"
+
+
+@pytest.mark.parametrize(
+    ("number", "cause", "remedy"),
+    [
+        (errno.EIO, FAILS, "Check the disk, or mount the share again, for '/data/db'"),
+        (errno.ESTALE, FAILS, "mount the share again"),
+        (errno.ENOTCONN, FAILS, "mount the share again"),
+        (errno.EHOSTDOWN, FAILS, "mount the share again"),
+        (errno.ENOSPC, "the disk is full", "Make free space in '/data/db'"),
+        (errno.EDQUOT, "a quota or size limit is reached", "Make free space"),
+        (errno.EFBIG, "a quota or size limit is reached", "Make free space"),
+        (
+            errno.EROFS,
+            "the file system is read-only",
+            "Mount it with the right to write, for '/data/db', or name",
+        ),
+    ],
+)
+def test_a_disk_that_fails_is_named_with_what_helps(
+    number: int, cause: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, words = StoreSpec("/data/db"), os.strerror(number)
+    for error in (
+        OSError(number, words),
+        RuntimeError(f"LanceError(IO): Generic LocalFileSystem error: {words} (os error {number})"),
+    ):
+        told = failure("Table 'documents' cannot be written", error, spec, state="Earlier commits stay.")
+        assert cause in told.cause
+        assert cause != FAILS or words in told.cause
+        assert remedy in told.remedy
+        assert told.remedy.endswith(", then run it again.")
+
+        def fail(path: Path, *, error: Exception = error) -> bool:
+            raise error
+
+        # The first look at the folder fails, too.
+        monkeypatch.setattr(Path, "is_dir", fail)
+        monkeypatch.setattr(Path, "is_file", fail)
+        for call in (open_tables, connect):
+            with pytest.raises(TableError, match=cause):
+                call(spec)
+        monkeypatch.undo()
+
+
 def test_a_temporary_folder_without_rights_is_named() -> None:
     """LanceDB writes there as well, and the right to the table does not help."""
     refused = RuntimeError(
         'lance error: Failed to create temp dir: Read-only file system (os error 30) at path "/var/tmp/.tmp6Ec6tv"'
     )
     for spec in (None, StoreSpec("/data/lancedb")):
-        assert "read and write '/var/tmp'," in failure("The run cannot be logged", refused, spec).remedy
+        assert "for '/var/tmp'," in failure("The run cannot be logged", refused, spec).remedy

@@ -6,7 +6,6 @@ the damaged files.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from prefect_ollama.blocks.lance._error_text import short, without_source
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import safe_cause
 
-Kind = Literal["rights", "links", "files", "full", "newer", "damaged", "other"]
+Kind = Literal["rights", "links", "files", "full", "read-only", "disk", "newer", "damaged", "other"]
 
 # The state in errors that are raised before anything is written.
 UNCHANGED: Final = "Nothing was changed."
@@ -40,9 +39,16 @@ _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
     ("files", r"too many open files|os error 2[34]\b"),
     (
         "rights",
-        r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b|read-only file system",
+        r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b",
     ),
+    ("read-only", r"read-only file system|os error 30\b"),
     ("full", r"no space left|os error (28|122|27)\b|quota|file too large|storage full"),
+    # A local disk, and the server of a mounted one. The words, because numbers differ between systems.
+    (
+        "disk",
+        r"input/output error|stale (nfs )?file handle|remote i/o error|transport endpoint is not connected|host is down"
+        r"|no such device|device not configured",
+    ),
     (
         "newer",
         r"upgrade lance|newer version|unsupported (file )?version|feature flags|not supported by this version",
@@ -65,8 +71,6 @@ def kind_of(error: BaseException) -> Kind:
     """Return the kind of a failure of LanceDB."""
     if isinstance(error, PermissionError):
         return "rights"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "full"
     text = str(error).lower()
     return next((kind for kind, signs in _SIGNS if re.search(signs, text)), "other")
 
@@ -110,6 +114,14 @@ def failure(
         "full": (
             "the disk is full, or a quota or size limit is reached",
             f"Make free space{place and f' in{place}'}",
+        ),
+        "read-only": (
+            "the file system is read-only",
+            f"Mount it with the right to write{place and f', for{place}'}, or name another folder",
+        ),
+        "disk": (
+            f"its disk, or the server of its share, fails ({short(error)})",
+            f"Check the disk, or mount the share again{place and f', for{place}'}",
         ),
         "newer": ("a newer version of LanceDB wrote it", "Upgrade prefect-ollama and lancedb"),
     }

@@ -23,7 +23,14 @@ import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
 from prefect_ollama.blocks.lance import _driver as driver
-from prefect_ollama.blocks.lance._damage import MAX_NAMES, UNCHANGED, failure, first_names, refuse_incomplete
+from prefect_ollama.blocks.lance._damage import (
+    MAX_NAMES,
+    UNCHANGED,
+    explained,
+    failure,
+    first_names,
+    refuse_incomplete,
+)
 from prefect_ollama.blocks.lance._schema import DOCUMENTS_VERSION, RUNS_VERSION, refuse_newer, stored_identity
 from prefect_ollama.blocks.lance.spec import RESERVED, StoreSpec
 from prefect_ollama.blocks.private_files import close_as_parent, make_folder
@@ -57,20 +64,22 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
         TableError: The place cannot be reached.
     """
     lancedb = driver.load()
-    if not spec.remote and Path(spec.uri).is_file():
-        raise TableError(
-            f"{spec.uri!r} is a file, and no folder that could hold tables.",
-            state=UNCHANGED,
-            remedy="Give the folder of the database.",
-        )
     try:
         if not spec.remote:
+            if Path(spec.uri).is_file():
+                raise TableError(
+                    f"{spec.uri!r} is a file, and no folder that could hold tables.",
+                    state=UNCHANGED,
+                    remedy="Give the folder of the database.",
+                )
             make_folder(Path(spec.uri))
         return lancedb.connect(
             spec.uri,
             storage_options=spec.options or None,
             read_consistency_interval=None if fixed else timedelta(0),
         )
+    except TableError:
+        raise
     except Exception as error:
         remedy = _CHECK_STORE if spec.remote else _OTHER_FOLDER
         raise failure(f"{spec.uri!r} cannot be opened", error, spec, remedy=remedy) from safe_cause(error)
@@ -115,13 +124,14 @@ def open_tables(spec: StoreSpec) -> tuple[Any, Any, Any] | None:
             wrote it.
     """
     if not spec.remote:
-        if not Path(spec.uri).is_dir():  # connecting would create the folder
-            return None
         # Checked here, so that the error names the folder.
         for folder in (spec.uri, *(f"{spec.uri}/{name}.lance/_versions" for name in spec.tables)):
-            if Path(folder).is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-                error = PermissionError(errno.EACCES, "Permission denied", folder)
-                raise failure(f"{folder!r} cannot be read", error, spec)
+            with explained(spec, f"{folder!r} cannot be read"):
+                there = Path(folder).is_dir()
+                if there and not os.access(folder, os.R_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, "Permission denied", folder)
+            if folder == spec.uri and not there:  # connecting would create the folder
+                return None
     connection = connect(spec)
     chunks, documents, runs = (open_table(connection, spec, name) for name in spec.tables)
     if chunks is not None:
