@@ -1,7 +1,6 @@
 """From lines that stand side by side to the rows and columns of a table.
 
-Columns are parted by strips in which nothing stands from top to bottom, rows by more space than the lines of one
-cell have between them, or, where all lines are equally far apart, by what stands in the first column.
+Columns are parted by strips in which nothing stands from top to bottom.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from statistics import median
 from typing import Final
 
 from prefect_ollama.tasks.parsing._runs import runs
-from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year, with_signs
-from prefect_ollama.tasks.parsing.pdf._layout import LONE_DOTS, SCALE, Piece, Table, table_piece
+from prefect_ollama.tasks.parsing.pdf._amounts import is_amount
+from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, Table, table_piece
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
 from prefect_ollama.tasks.parsing.pdf._table_header import header_above
-from prefect_ollama.tasks.parsing.pdf._table_rows import centred_rows
+from prefect_ollama.tasks.parsing.pdf._table_rows import BELOW, LEADING, WIDER, row_borders, rows_of
 
 # A grid with text in a smaller part of its cells is a frame, not a table.
 _FILLED: Final = 0.4
@@ -29,20 +28,11 @@ _MAX_CELL_CHARACTERS: Final = 600
 _LONG_LINES: Final = 45
 # A table has at most this number of columns. Text with more gaps side by side is spaced out in another way.
 MOST_COLUMNS: Final = 30
-# Minimum number of separate dots in one row that lead to a number or a field. One may say that a number is not known.
-_LEADERS: Final = 4
-# Lengths from here on are in sizes of the type.
-# Baselines of lines that are one below the other, and not beside each other, differ by at least this.
-_BELOW: Final = 0.9
-# Baselines of lines in one cell differ by at most this.
-_LEADING: Final = 1.6
-# The space between rows is this many times larger than the space between the lines of a cell.
-_WIDER: Final = 1.12
 # Part of the page at its top and bottom in which a running head or foot may be.
 _EDGE: Final = 0.1
 # The bullet or number of a list's point, which is not a cell of a table.
 _ITEM: Final = re.compile(r"[•◦‣▪▫■□●○–—\-*·➢➤✓∙⁃]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)]")
-_edges, _x0, _x1 = attrgetter("x0", "x1"), attrgetter("x0"), attrgetter("x1")
+_x0, _x1 = attrgetter("x0"), attrgetter("x1")
 
 
 def tables_in(words: list[Word], height: float) -> Iterator[tuple[Piece, set[tuple[int, int]]]]:
@@ -50,7 +40,7 @@ def tables_in(words: list[Word], height: float) -> Iterator[tuple[Piece, set[tup
 
     `height` is that of the page, in points.
     """
-    every = _rows(words)
+    every = rows_of(words)
     for part in _parts(every, height):
         for rows in _between_crossing(part):
             if sum(len(row) > 1 for row in rows) < 2:
@@ -61,25 +51,6 @@ def tables_in(words: list[Word], height: float) -> Iterator[tuple[Piece, set[tup
             ):
                 yield table
                 every = [row for row in every if row[0].place not in table[1]]
-
-
-def _rows(words: list[Word]) -> list[list[Word]]:
-    """Return the lines that are beside each other, each row from left to right."""
-    rows: list[list[Word]] = []
-    for word in sorted(words, key=lambda word: word.baseline):
-        if rows and word.baseline - rows[-1][0].baseline < 0.35 * min(word.size, rows[-1][0].size):
-            rows[-1].append(word)
-        else:
-            rows.append([word])
-    return [with_signs(sorted(_without_leaders(row), key=_edges)) for row in rows]
-
-
-def _without_leaders(row: list[Word]) -> list[Word]:
-    """Return a row without the dots that lead to a field of a form, where these are set far apart."""
-    if len(row) <= _LEADERS:
-        return row
-    words = [word for word in row if not LONE_DOTS.fullmatch(word.text)]
-    return words if words and len(row) - len(words) >= _LEADERS else row
 
 
 def _parts(rows: list[list[Word]], height: float) -> Iterator[list[list[Word]]]:
@@ -136,12 +107,12 @@ def _trimmed(rows: list[list[Word]]) -> list[list[Word]]:
     steps = [below[0].baseline - above[0].baseline for above, below in pairwise(rows[start : end + 1])]
     # Cells in the middle of a row may stand half a line lower than those beside them.
     leading = min(
-        (step for step in steps if step >= _BELOW * rows[end][0].size), default=_LEADING * rows[end][0].size
+        (step for step in steps if step >= BELOW * rows[end][0].size), default=LEADING * rows[end][0].size
     )
     while end + 1 < len(rows):
         last, line = rows[end][0], rows[end + 1][0]
         above = _lowest(rows[: end + 1], line.column)
-        most = min(_WIDER * max(leading, _BELOW * last.size), _LEADING * last.size)
+        most = min(WIDER * max(leading, BELOW * last.size), LEADING * last.size)
         if line.baseline - last.baseline >= most or above is None or not _aligned(above, [line]):
             break
         end += 1
@@ -178,7 +149,7 @@ def _table(
     rows: list[list[Word]], columns: Columns, every: list[list[Word]]
 ) -> tuple[Piece, set[tuple[int, int]]] | None:
     grid: list[list[list[Word]]] = []
-    for row, begins in zip(rows, [True, *_borders(rows)], strict=True):
+    for row, begins in zip(rows, [True, *row_borders(rows)], strict=True):
         if begins:
             grid.append([[] for _ in columns])
         for cell in row:
@@ -223,44 +194,6 @@ def _without_halves(grid: list[list[list[Word]]]) -> list[list[list[Word]]]:
 
 def _is_bold(row: list[list[Word]]) -> bool:
     return all(cell.line[6] for cells in row for cell in cells)
-
-
-def _borders(rows: list[list[Word]]) -> list[bool]:
-    """Return for each line except the first whether it begins a row of the table."""
-    found = _by_spacing(rows)
-    amounts: set[int] = set()
-    for i, row in enumerate(rows):
-        here = {cell.column for cell in row if cell.column > 0 and is_amount(cell.text)}
-        if i and not found[i - 1]:
-            # Two numbers one below the other in a column are two rows, however close they stand; so are a year and
-            # a number, and the name of a group and its first row.
-            above = rows[i - 1]
-            found[i - 1] = not here.isdisjoint(amounts) or bool(
-                here and (any(is_year(cell.text) for cell in above) or above[0].text.rstrip().endswith(":"))
-            )
-        amounts = here if not i or found[i - 1] else amounts | here
-    return found
-
-
-def _by_spacing(rows: list[list[Word]]) -> list[bool]:
-    size = median(cell.size for row in rows for cell in row)
-    steps = [below[0].baseline - above[0].baseline for above, below in pairwise(rows)]
-    below = [step >= _BELOW * size for step in steps]
-    smallest = min((step for step in steps if step >= _BELOW * size), default=0.0)
-    if smallest > _LEADING * size:
-        return below
-    filled = [{cell.column for cell in row} for row in rows]
-    wide = [step > _WIDER * smallest for step in steps]
-    narrow = [i for i, (far, under) in enumerate(zip(wide, below, strict=True)) if under and not far]
-    whole = sum(filled[i + 1] >= filled[i] and len(filled[i]) > 1 for i in narrow)
-    if any(wide) and (whole <= 0.4 * len(narrow) or len(narrow) <= 1.5 * sum(wide)):
-        return wide
-    if centred := centred_rows(filled):
-        return centred
-    first = [0 in columns for columns in filled]
-    if not all(first) and sum(first) >= 0.4 * len(first) and first[0]:
-        return [under and begins for under, begins in zip(below, first[1:], strict=True)]
-    return below
 
 
 def _is_table(grid: list[list[list[Word]]]) -> bool:
