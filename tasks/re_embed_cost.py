@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from prefect import task
@@ -103,14 +104,8 @@ class ReEmbedCost:
         return f"{said} {self.losses}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedFiles:
-    """The files of the sources, compared with their table.
-
-    Attributes:
-        sizes: Sizes of the files that the table does not have, or has in another size.
-        absent: Paths of the documents that have no file.
-    """
+class ComparedFiles(NamedTuple):
+    """Sizes of the files that the table does not have, or has in another size; paths of documents without a file."""
 
     sizes: list[int]
     absent: tuple[str, ...]
@@ -133,7 +128,7 @@ def estimate_cost(
     model = verified.spec.model
     salt = salt_of(verified, cache)
     manifest = table.manifest()
-    sizes, absent = files.content.sizes, files.content.absent
+    sizes, absent = files.content
     units_per_second, texts_per_second = _rate(table, verified, cache, salt)
     # Keys are collected and not texts, because a key has 32 bytes and a text may be long.
     seen: set[bytes] = set()
