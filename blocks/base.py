@@ -101,7 +101,7 @@ class StoredBlock(Block, ABC):
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The other process loads the block from the server, so the pickle needs no secret.
         if self.unchanged and any(_is_secret(value) for value in self.__dict__.values()):
-            return _load_by_id, (type(self), self._block_document_id)
+            return type(self).load_saved, (self._block_document_id,)
         return super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -244,10 +244,6 @@ def _with_plain_secrets(value: Any) -> Any:
             {name: secret.get_secret_value() for name, secret in value.get_secret_value().items()}
         )
     return SecretStr(value.get_secret_value()) if isinstance(value, Sealed) else value
-
-
-def _load_by_id(cls: type[StoredBlock], block_document_id: UUID) -> StoredBlock:
-    return cls.load_saved(block_document_id)
 
 
 def _name_or_id(named: str | UUID) -> str:

@@ -29,10 +29,7 @@ ChatOption = bool | int | float | str | list[str]
 _THINK = {"auto": None, "on": True, "off": False}
 
 # Options that users cannot set freely, with the place that sets each.
-_OWN_FIELDS = {
-    "num_ctx": "set by the field 'Chat context'",
-    "num_predict": "set by each request",
-}
+_OWN_FIELDS = {"num_ctx": "set by the field 'Chat context'", "num_predict": "set by each request"}
 
 
 class OllamaCluster(EmbeddingCluster):

@@ -45,9 +45,7 @@ class EmbeddingCluster(StoredBlock, ABC):
         examples=["nomic-embed-text", "mxbai-embed-large", "bge-m3"],
     )
     pull: bool = Field(
-        default=False,
-        title="Pull model",
-        description="A node without the model may download it.",
+        default=False, title="Pull model", description="A node without the model may download it."
     )
     document_prefix: str | None = Field(
         default=None,

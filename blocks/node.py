@@ -47,11 +47,7 @@ class OllamaNode(NodeBlock):
         title="User name",
         description="User name for a proxy before Ollama (HTTP basic authentication).",
     )
-    password: OptionalSecret = Field(
-        default=None,
-        title="Password",
-        description="Password of the user name.",
-    )
+    password: OptionalSecret = Field(default=None, title="Password", description="Password of the user name.")
 
     @model_validator(mode="after")
     def _one_way_in(self) -> OllamaNode:

@@ -24,7 +24,7 @@ from prefect_ollama.blocks.nodes.comparison import SAME_BUILD, SAME_VECTORS, com
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster, verify_cluster
-from prefect_ollama.tasks.embedding.vectors import Embedding, KnownVectors
+from prefect_ollama.tasks.embedding import Embedding, KnownVectors
 from prefect_ollama.tasks.planning import Bundle
 from prefect_ollama.tasks.searching.nodes import question_note
 from tests.nodes import Node, nodes

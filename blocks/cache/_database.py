@@ -62,8 +62,7 @@ _ENVIRONMENT: Final = frozenset(
     }
 )
 
-# Held while a file is created and opened: closing any descriptor of a file gives up all locks of this process on
-# it (fcntl's rule,
+# Held while a file is created and opened: closing any descriptor gives up all locks of this process on the file (fcntl,
 # https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
 _opening = threading.Lock()
 

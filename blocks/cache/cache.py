@@ -221,9 +221,7 @@ class VectorCache:
         try:
             # A reader does not wait for writers.
             self._database.run(
-                lambda connection: table.mark_used(connection, marks, used),
-                write=True,
-                wait=False,
+                lambda connection: table.mark_used(connection, marks, used), write=True, wait=False
             )
         except CacheError:  # a cache that is busy or read-only can still be read
             with self._database.lock:
@@ -231,9 +229,7 @@ class VectorCache:
 
     def _drop(self, damaged: Sequence[tuple[int, bytes]], dimension: int) -> None:
         logger.warning(
-            "Damaged vectors in %s count as missing: %d.",
-            self._folder.path(database.NAME),
-            len(damaged),
+            "Damaged vectors in %s count as missing: %d.", self._folder.path(database.NAME), len(damaged)
         )
         with suppress(CacheError):
             self._database.run(lambda connection: table.drop(connection, damaged, dimension), write=True)

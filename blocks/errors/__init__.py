@@ -31,11 +31,7 @@ Each message names the cause, the state and the next step. Names and texts from 
 borders in Dask.
 """
 
-from prefect_ollama.blocks.errors._base import (
-    ConfigurationError,
-    FolderNotPrivate,
-    PrefectOllamaError,
-)
+from prefect_ollama.blocks.errors._base import ConfigurationError, FolderNotPrivate, PrefectOllamaError
 from prefect_ollama.blocks.errors._base import _restore as _restore  # pickles of errors name it
 from prefect_ollama.blocks.errors._nodes import (
     AnswerRejected,

@@ -35,13 +35,7 @@ if TYPE_CHECKING:
         check_node,
         check_nodes,
     )
-    from prefect_ollama.blocks.nodes.comparison import (
-        compare,
-        cosine,
-        digits,
-        least_cosine,
-        unlike_scripts,
-    )
+    from prefect_ollama.blocks.nodes.comparison import compare, cosine, digits, least_cosine, unlike_scripts
     from prefect_ollama.blocks.nodes.discovery import (
         addresses_of,
         block_name,

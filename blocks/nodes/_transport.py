@@ -20,6 +20,7 @@ import orjson
 from prefect_ollama.blocks.errors import ConfigurationError, NodeError, NodeUnreachable
 from prefect_ollama.blocks.nodes import _errors as errors
 from prefect_ollama.blocks.nodes._body import Bounds, parse, read_body, read_error, unusable
+from prefect_ollama.blocks.nodes._connection_errors import from_exception
 from prefect_ollama.blocks.nodes._dialects import Dialect
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
 from prefect_ollama.blocks.nodes.loop_lag import timeout_while_running
@@ -127,7 +128,7 @@ class Transport:
             # A traceback shows the cause's text, and that may quote what the node or a proxy sent.
             quoted = isinstance(error, httpx.ProtocolError | httpx.ProxyError) or self.disclosure.secrets
             cause = None if quoted else safe_cause(error)
-            raise errors.from_exception(self.node.name, error, proxy=self._proxy) from cause
+            raise from_exception(self.node.name, error, proxy=self._proxy) from cause
 
     def _refusal(self, status: int, headers: httpx.Headers, body: bytes) -> NodeError:
         return errors.from_response(

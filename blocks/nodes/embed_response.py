@@ -15,14 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.nodes._body import (
-    MOST_DIMENSIONS,
-    Bounds,
-    embed_bounds,
-    parse,
-    unusable,
-    whole,
-)
+from prefect_ollama.blocks.nodes._body import MOST_DIMENSIONS, Bounds, embed_bounds, parse, unusable, whole
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes._errors import start_of
 from prefect_ollama.blocks.quantity import quantity
@@ -112,7 +105,10 @@ def vectors_in(
     """
     try:
         with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
-            rows = [_decoded(each) if isinstance(each, str) else each for each in given]
+            rows = [
+                np.frombuffer(base64.b64decode(each, validate=True), "<f4") if isinstance(each, str) else each
+                for each in given
+            ]
             vectors = np.asarray(rows, dtype=np.float32)
     except (ValueError, TypeError, OverflowError):
         raise unusable(
@@ -147,10 +143,6 @@ def vectors_in(
         return vectors
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     return np.asarray(vectors / norms[:, None], np.float32)
-
-
-def _decoded(text: str) -> Vectors:
-    return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
 
 
 def read_answer(

@@ -11,12 +11,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from prefect_ollama.blocks.errors import (
-    ClusterError,
-    NodeBusy,
-    NodeError,
-    NodeRefused,
-)
+from prefect_ollama.blocks.errors import ClusterError, NodeBusy, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes._canary_vectors import canary_vectors
 from prefect_ollama.blocks.nodes._gather import GRACE_S, gather_by_node
 from prefect_ollama.blocks.nodes._model_info import settle_context
@@ -231,9 +226,7 @@ async def _verify_once(
         known_as = chosen.known_as(table) if table else chosen
         return VerifiedCluster(spec, known_as, verifications, spec.in_order(left_out))
     raise ClusterError.of_nodes(
-        f"No node can embed with {spec.model.name!r}",
-        spec.in_order(left_out),
-        state="Nothing was started.",
+        f"No node can embed with {spec.model.name!r}", spec.in_order(left_out), state="Nothing was started."
     )
 
 

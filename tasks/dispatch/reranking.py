@@ -10,13 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from prefect_ollama.blocks.errors import (
-    AnswerRejected,
-    ClusterError,
-    NodeAnswerError,
-    NodeError,
-    NodeRefused,
-)
+from prefect_ollama.blocks.errors import AnswerRejected, ClusterError, NodeAnswerError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, RerankEndpoint
 from prefect_ollama.tasks.dispatch._base import BaseDispatcher
 from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, Item, Job

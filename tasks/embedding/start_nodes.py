@@ -39,7 +39,8 @@ def running_nodes(
     """
     resolved = resolve_cluster(cluster, model=model)
     spec = resolved.spec if pull is None else replace(resolved.spec, pull=pull)
-    if resolved.configured or _answers(spec):
+    # A server on this host connects in a second or not at all, and the run waits for it.
+    if resolved.configured or blocking(check_node(replace(spec.nodes[0], connect_timeout=1.0))).ok:
         yield spec
         return
     if model is not None and full_name(model) != full_name(EMBEDDED_MODEL):
@@ -61,8 +62,3 @@ def running_nodes(
             for number, url in enumerate(nodes.urls, 1)
         )
         yield ClusterSpec(nodes=specs, model=ModelSpec(EMBEDDED_MODEL))
-
-
-def _answers(spec: ClusterSpec) -> bool:
-    # A server on this host connects in a second or not at all, and the run waits for it.
-    return blocking(check_node(replace(spec.nodes[0], connect_timeout=1.0))).ok

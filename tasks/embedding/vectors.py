@@ -6,23 +6,22 @@ kill repeats only some seconds of work.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from prefect_ollama.blocks.cache import CacheSpec, Found, VectorCache, VectorSalt, shared_cache, vector_keys
+from prefect_ollama.blocks.cache import Found, VectorCache, shared_cache, vector_keys
 from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
-from prefect_ollama.blocks.lance import Store, StoreSpec, text_hash
-from prefect_ollama.blocks.nodes import Vectors, VerifiedCluster, scripts_in, unlike_scripts
+from prefect_ollama.blocks.lance import Store, text_hash
+from prefect_ollama.blocks.nodes import Vectors, scripts_in, unlike_scripts
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, shared_dispatcher
+from prefect_ollama.tasks.dispatch import Embedded
 from prefect_ollama.tasks.embedding._claims import SingleFlight, TextLocks
+from prefect_ollama.tasks.embedding.embedding import Embedding
 from prefect_ollama.tasks.planning import Bundle, document_id
 from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import RunStatistics
@@ -40,47 +39,6 @@ OTHER_RUN_TIMEOUT_S = 60.0
 
 # Seconds between two writes to the cache, except at a bundle's end: each write is synced to the disk.
 PUT_INTERVAL_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
-    """The nodes that embed a bundle, and the places where its vectors may be already.
-
-    Attributes:
-        store: The table, for vectors of documents that changed; None if there is no table yet.
-        cache: The vector cache; None for none.
-        topic: Topic on which the worker publishes statistics of the nodes; None for none.
-        shared_folder: Folder in which runs that use the same nodes share their limits; None if there are no others.
-    """
-
-    run_id: str
-    cluster: VerifiedCluster
-    store: StoreSpec | None
-    cache: CacheSpec | None
-    topic: str | None = None
-    shared_folder: Path | None = None
-
-    @property
-    def dispatcher(self) -> Dispatcher:
-        """The dispatcher of this process for this run."""
-        return shared_dispatcher(self.cluster, self.run_id, self.shared_folder)
-
-    @property
-    def salt(self) -> VectorSalt:
-        """Everything that determines a vector, except its text."""
-        return salt_of(self.cluster, self.cache)
-
-
-def salt_of(cluster: VerifiedCluster, cache: CacheSpec | None) -> VectorSalt:
-    """Return everything that determines a vector except its text, with the cache's id of the model."""
-    model, known_as = cluster.spec.model, cluster.reference.id
-    if cache is not None:
-        # If the folder cannot be used, the first look-up in the cache reports why.
-        with contextlib.suppress(CacheError):
-            known_as = shared_cache(cache).model_id(cluster.reference)
-    return VectorSalt(
-        known_as, model.document_prefix, cluster.reference.dimension, tuple(model.options.items())
-    )
 
 
 class KnownVectors:
