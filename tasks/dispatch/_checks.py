@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from prefect_ollama.blocks.nodes import SHORT, Answer, Vectors
 from prefect_ollama.tasks.dispatch._job import Item
-from prefect_ollama.tasks.dispatch._node import Node, Request
-from prefect_ollama.tasks.dispatch._request_kind import Carried
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._request import Request
+from prefect_ollama.tasks.dispatch._request_kind import Carried, Reply
 from prefect_ollama.tasks.dispatch.embedding import estimate_units
 
 # Units of one canary text.
@@ -95,3 +97,68 @@ def confirms(right: Request, other: Request) -> bool:
     if right.texts == 1 < other.texts:
         return False
     return other.place <= right.answers_before
+
+
+class UnconfirmedAnswers:
+    """The unconfirmed answers of all nodes, and the checks that are under way for them.
+
+    Attributes:
+        nodes: The checks of each node.
+        checks: The checks that are under way, by the request whose answer they confirm.
+        tries: How many checks of a request have failed because the checking node gave no answer.
+    """
+
+    def __init__(self, nodes: Sequence[Node], now: float) -> None:
+        self.nodes = {node: NodeChecks(now) for node in nodes}
+        self.checks: dict[Request, Check] = {}
+        self.tries: dict[Request, int] = {}
+
+    def unchecked(self, node: Node) -> list[Request]:
+        """Return the requests that no check confirms, done or under way; the last ones first."""
+        state = self.nodes[node]
+        open_ones = list(state.held)
+        if node.works:
+            under_way = (request for request in node.requests if request.items and not request.overdue)
+            open_ones += (request for request in under_way if not request.items[0].job.urgent)
+        checked = [request for request in [*state.held, *node.requests] if request in self.checks]
+        checked += [request for request in node.requests if request.carried.payloads]
+        found: list[Request] = []
+        for request in sorted(open_ones, key=lambda request: request.number, reverse=True):
+            if not any(confirms(one, request) for one in checked):
+                found.append(request)
+                checked.append(request)
+        return found
+
+    def confirm(self, node: Node, right: Request) -> list[tuple[Node, Request, Reply]]:
+        """Return the answers that a checked request confirms, and stop holding them."""
+        return self.pop(node, [request for request in self.nodes[node].held if confirms(right, request)])
+
+    def pop(self, node: Node, confirmed: Sequence[Request]) -> list[tuple[Node, Request, Reply]]:
+        """Return the answers to these requests, and stop holding them."""
+        self._forget(confirmed)
+        return [(node, request, self.nodes[node].held.pop(request)) for request in confirmed]
+
+    def discard(self, node: Node) -> list[Item]:
+        """Forget the answers of a node and the checks that it had to make; return the items of the answers."""
+        state = self.nodes[node]
+        items = [item for request in state.held for item in request.items]
+        self._forget(state.held)
+        state.held.clear()
+        self.drop_checks(state)
+        return items
+
+    def drop_checks(self, state: NodeChecks) -> None:
+        """Let other nodes make the checks that a node has not begun."""
+        self.uncheck(state.checks)
+        state.checks.clear()
+
+    def uncheck(self, checks: Sequence[Check]) -> None:
+        """Note that these checks are not under way any more."""
+        for check in checks:
+            if self.checks.get(check.request) is check:
+                del self.checks[check.request]
+
+    def _forget(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            self.checks.pop(request, None)
+            self.tries.pop(request, None)

@@ -9,38 +9,26 @@ probe. An item at a slow, silent or dead node is also given to an idle node, and
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from prefect_ollama.blocks.errors import (
-    AnswerRejected,
-    InputRejected,
-    NodeBusy,
-    NodeError,
-    NodeFailed,
-    NodeRefused,
-)
 from prefect_ollama.blocks.nodes import ClusterSpec, LoopLag
-from prefect_ollama.tasks.dispatch import _batch_size as batch_size
 from prefect_ollama.tasks.dispatch import _poison_texts as poison_texts
-from prefect_ollama.tasks.dispatch import _scheduling as scheduling
-from prefect_ollama.tasks.dispatch._health import Health, as_node_error
-from prefect_ollama.tasks.dispatch._job import Item, Job
+from prefect_ollama.tasks.dispatch._answers import Answers
+from prefect_ollama.tasks.dispatch._health import Health
+from prefect_ollama.tasks.dispatch._job import Job
 from prefect_ollama.tasks.dispatch._late_requests import LateRequests
-from prefect_ollama.tasks.dispatch._node import OVERDUE_EXTRA_S, OVERDUE_FACTOR, Node, Request
+from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._questions import POLL_S, ForeignQuestions
 from prefect_ollama.tasks.dispatch._queue import Queue
-from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
-from prefect_ollama.tasks.dispatch._request_kind import Carried, Findings, Reply, RequestKind
+from prefect_ollama.tasks.dispatch._rate_model import RateModel
+from prefect_ollama.tasks.dispatch._request import Request
+from prefect_ollama.tasks.dispatch._request_kind import Reply, RequestKind
+from prefect_ollama.tasks.dispatch._sender import Sender
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import NodeStats
-
-# Seconds of work left below which all requests that a node gets at once count as its last ones. Before that, checks
-# would come too early: other nodes still get requests.
-LAST_ROUND_S = batch_size.MAX_REQUEST_S / 2
 
 
 class Engine:
@@ -60,25 +48,24 @@ class Engine:
         self._jobs: set[Job[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._awake = False
-        self._numbers = itertools.count()
         self._shared_limits = shared_limits
         self._lag = LoopLag()
         self._nodes: list[Node] = []
         for node in cluster.nodes:
-            seconds, slots = kind.proven_seconds(node.name), self._shared_limits.slots(node.server)
+            seconds, slots = kind.proven_seconds(node.name), shared_limits.slots(node.server)
             rate_model = RateModel(
                 kind.first_units, 1.0 if seconds is None else seconds, node.max_in_flight, slots
             )
             warm = seconds is not None and not kind.loads
-            self._nodes.append(
-                Node(kind.connect(node), rate_model, self._shared_limits, self._lag, warm=warm)
-            )
+            self._nodes.append(Node(kind.connect(node), rate_model, shared_limits, self._lag, warm=warm))
         self._health = Health(kind, cluster.give_up_after, self._nodes, self._recovered)
         self._late = LateRequests(self._nodes, self._queue, self._health)
         self._questions = ForeignQuestions(
             self._nodes, self._queue, self._late, shared_limits, self._schedule_pump
         )
-        self._answer_check = kind.answer_check(self._nodes, self._loop.time())
+        check = kind.answer_check(self._nodes, self._loop.time())
+        self._answers = Answers(kind, self._nodes, self._queue, self._late, self._health, check, self._close)
+        self._sender = Sender(kind, self._nodes, self._queue, check, self._ended)
 
     def add(self, job: Job[Any]) -> None:
         """Queue a job. Urgent jobs go before all others."""
@@ -98,7 +85,7 @@ class Engine:
         """Drop a job whose caller is gone."""
         job.drop()
         self._close({job})
-        self._give_up_useless()
+        self._answers.give_up_useless(self._loop.time())
         self._schedule_pump()
 
     def stats(self) -> tuple[NodeStats, ...]:
@@ -127,8 +114,6 @@ class Engine:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(node.client.aclose() for node in self._nodes))
         self._shared_limits.close()
-
-    # ---- sending
 
     def _schedule_pump(self) -> None:
         """Schedule one `_pump`, after all events of this turn of the loop."""
@@ -161,246 +146,21 @@ class Engine:
             self._shared_limits.ask_only(())
             return
         now = self._loop.time()
-        # The order matters. Late texts must be back in the queue before nodes pull. Quarantined texts go before new
-        # ones, because their jobs have waited longest. Hedges come last, for nodes that found nothing in the queue.
+        # Late texts must be back in the queue before nodes pull.
         self._late.find(now)
         self._questions.hold_back(now)
-        self._clear_quarantine(now)
-        check_units, seconds = 0.0, math.inf
-        if (item := self._queue.head()) is not None:
-            seconds = scheduling.seconds_left(self._nodes, self._queue.units, item, now)
-            # Checks are work too. Without them the requests before the last one would be too small, and the few texts
-            # that are left would need requests of their own.
-            check_units = self._answer_check.plan_end(seconds, item.units, now)
-        while (item := self._queue.head()) is not None:
-            pulled = scheduling.next_pull(self._nodes, self._queue.units + check_units, item, now)
-            if pulled is None:
-                break
-            node, units = pulled
-            if not node.take_slot(urgent=item.job.urgent):
-                continue
-            # The last requests also carry checks, so they take fewer texts, and the nodes still end together.
-            requests = node.rate_model.limit - len(node.requests) if seconds <= LAST_ROUND_S else 1
-            last = units * requests >= self._queue.units
-            if last:
-                units -= self._answer_check.check_cost(node, now)
-            self._send(node, self._queue.take(units, self._answer_check.room(node)), now, last=last)
-            check_units = max(check_units - node.requests[-1].carried.units, 0.0)
-        self._hedge(now)
-        pending_checks, found = self._answer_check.pending_checks(now, last=self._queue.head() is None)
-        for node, carried in pending_checks:
-            self._call(node, [], carried, now)
-        self._apply_findings(found)
+        self._close(poison_texts.refuse_hopeless(self._queue.quarantine, self._nodes, self._kind, now))
+        self._answers.apply(self._sender.send(now))
         self._shared_limits.ask_only({node.client.node.server for node in self._nodes if node.refused})
         self._set_timer(now)
 
-    def _clear_quarantine(self, now: float) -> None:
-        """Reject the texts in quarantine whose failure is final, and send the other texts to further nodes."""
-        others_wait = self._queue.head() is not None
-        refused: set[Job[Any]] = set()
-        for item in list(self._queue.quarantine):
-            if not item.answered and (error := poison_texts.final_error(item, self._nodes, self._kind, now)):
-                item.job.refuse(item, error)
-                refused.add(item.job)
-            if item.answered:
-                self._queue.leave_quarantine(item)
-                continue
-            able = [
-                node
-                for node in self._nodes
-                if node.has_room()
-                and poison_texts.may_try(item, node, self._nodes, now, others_wait=others_wait)
-            ]
-            if able:
-                node = min(able, key=lambda node: batch_size.finish(node.load(now), item.units))
-                if not node.take_slot(urgent=item.job.urgent):
-                    continue
-                self._queue.leave_quarantine(item)
-                self._send(node, [item], now)
-        self._close(refused)
-
-    def _hedge(self, now: float) -> None:
-        """Let nodes with a free slot repeat requests that are expected late elsewhere."""
-        while found := scheduling.to_hedge(self._nodes, now):
-            node, request = found
-            items = request.open_items
-            if node.take_slot(urgent=any(item.job.urgent for item in items)):
-                node.hedged += 1
-                self._send(node, items, now)
-
-    def _send(self, node: Node, items: list[Item], now: float, *, last: bool = False) -> None:
-        left = 0.0 if self._queue.head() is None else self._queue.units
-        carried = self._answer_check.to_carry(node, items, now, left=left, last=last or left <= 0)
-        self._call(node, items, carried, now)
-
-    def _call(self, node: Node, items: list[Item], carried: Carried, now: float) -> None:
-        # A request without texts of its own is too short to show how many requests the node serves at once.
-        note = node.rate_model.sent(
-            now, sum(item.units for item in items) + carried.units, judged=bool(items)
-        )
-        payloads = [*(item.sent for item in items), *carried.payloads]
-        limit = node.time_limit(node.rate_model.due(now, note))
-        progress = partial(self._progressed, node, note)
-        call = self._kind.send(node.client, payloads, timeout=limit, progress=progress)
-        request = Request(
-            items,
-            note,
-            self._loop.create_task(call),
-            next(self._numbers),
-            carried,
-            answers_before=node.answered,
-        )
-        for item in items:
-            item.copies += 1
-        node.requests.append(request)
-        request.task.add_done_callback(lambda task: self._guard(partial(self._ended, node, request)))
-
-    # ---- answers
-
-    def _progressed(self, node: Node, note: Sent, units: float) -> None:
-        node.rate_model.heard(self._loop.time(), note, units)
-
     def _ended(self, node: Node, request: Request) -> None:
-        now = self._loop.time()
-        node.requests.remove(request)
-        probing_slots = node.rate_model.probing_slots
-        if not request.overdue:
-            for item in request.items:
-                item.copies -= 1
-        # A request that was given up may have been answered in the same turn of the loop: its node may be the one that
-        # has just failed a check.
-        cancelled = request.given_up or request.task.cancelled()
-        error = None if request.task.cancelled() else request.task.exception()
-        if cancelled or error is not None:
-            # The rate model comes first: what follows may send new requests, whose size follows from it.
-            node.rate_model.dropped(now, request.note)
-            self._apply_findings(self._answer_check.failed(request, cancelled=cancelled))
-            if cancelled:
-                # An answer from elsewhere may have been discarded since.
-                self._queue.put(request.open_items, front=True)
-            if error is not None and not cancelled:
-                self._failed(node, request, as_node_error(error, node))
-        else:
-            self._arrived(node, request, request.task.result(), now)
-        if request.items:  # a request that only checks a node is a few words, and takes no slot
-            node.release_slot(found=probing_slots and not node.rate_model.probing_slots)
+        self._guard(partial(self._answers.take, node, request, self._loop.time()))
         self._schedule_pump()
-
-    def _arrived(self, node: Node, request: Request, reply: Reply, now: float) -> None:
-        # The node has counted the tokens; the estimate was only needed to send.
-        request.note.units = self._kind.actual_units(reply, request.note.units)
-        busy = node.rate_model.finished(now, request.note)
-        node.busy += busy
-        node.answered += 1
-        node.warm = True
-        node.latencies.append(now - request.note.at)
-        self._queue.request_done()
-        request.place = node.answered
-        node.wasted += len(request.items)
-        for item in request.items:
-            if not item.answered:
-                self._count(item, node)
-            item.held += 1
-        # The cost of its texts includes its checks.
-        request.share = busy / max(len(request.items), 1), reply.tokens // max(len(request.items), 1)
-        self._apply_findings(self._answer_check.arrived(node, request, reply))
-        self._give_up_useless()
-
-    def _apply_findings(self, found: Findings) -> None:
-        """Give confirmed answers to their jobs, and send the items of discarded answers to other nodes."""
-        for node, request, reply in found.confirmed:
-            self._settle(node, request, reply)
-        for node, items in found.lost:
-            self._throw_away(node, items)
-        for node, error in found.failed_checks:
-            self._discard_unverified(node, error)
-
-    def _settle(self, node: Node, request: Request, reply: Reply) -> None:
-        self._health.progress(node)
-        jobs: set[Job[Any]] = set()
-        for item, result in zip(request.items, self._kind.results(reply), strict=False):
-            item.held -= 1
-            if item.done:
-                continue
-            if item.counted is not node:  # a hedge was confirmed before the answer that came first
-                self._count(item, node)
-            item.job.settle(item, result, node.name, request.share)
-            jobs.add(item.job)
-            self._distrust_rejecting_nodes(item, node)
-        for job in jobs:
-            if job.revalue():
-                self._revalue(job)
-        self._close(jobs)
-
-    def _revalue(self, job: Job[Any]) -> None:
-        """Follow the changed estimates of a job, in the queue and in flight."""
-        self._queue.recount()
-        for node in self._nodes:
-            for request in node.requests:
-                if any(item.job is job for item in request.items):
-                    units = sum(item.units for item in request.items)
-                    request.note.units = max(units, request.note.heard)
-
-    def _discard_unverified(self, node: Node, error: NodeError) -> None:
-        """Discard the unconfirmed answers of a node, and take back its requests in flight."""
-        self._throw_away(node, self._answer_check.discard_unverified(node))
-        for request in node.requests:
-            if not request.overdue:
-                self._late.take_back(request, front=True)
-            request.give_up()
-        self._health.trip(node, error)
-
-    def _throw_away(self, node: Node, items: list[Item]) -> None:
-        for item in items:
-            item.held -= 1
-        # A hedge may have answered some of the items, or hold another answer for them.
-        open_items = [item for item in items if not item.answered]
-        for item in open_items:
-            self._count(item, None)
-        self._queue.put(open_items, front=True)
-
-    def _count(self, item: Item, node: Node | None) -> None:
-        """Count an item for one node, the one whose answer is used; it is waste of all others that answered it."""
-        for counting, change in ((item.counted, -1), (node, 1)):
-            if counting is not None:
-                counting.texts += change
-                counting.wasted -= change
-        item.counted = node
 
     def _recovered(self, node: Node, answers: int) -> None:
-        for request in node.requests:
-            if request.overdue:
-                request.give_up()
-        for confirmed in self._answer_check.verified(node, answers):
-            self._settle(*confirmed)
+        self._answers.recovered(node, answers)
         self._schedule_pump()
-
-    def _distrust_rejecting_nodes(self, item: Item, node: Node) -> None:
-        """Open the breaker of every node that rejected a text which this node has embedded."""
-        for other in self._nodes:
-            said = item.failures.get(other.name)
-            if said and other is not node and other.works and isinstance(said.error, InputRejected):
-                error = NodeFailed(f"rejects texts that others embed: {said.error.cause}", node=other.name)
-                self._health.trip(other, error)
-
-    def _failed(self, node: Node, request: Request, error: NodeError) -> None:
-        """Send the texts to other nodes, and find out whether node or text failed, see `_poison_texts`."""
-        not_the_texts_fault = isinstance(error, NodeBusy | NodeRefused)
-        # The failure may be due to a check that it carried for another node.
-        alone = len(request.items) == 1 and not request.carried.checks and not not_the_texts_fault
-        certain = poison_texts.is_certain(error)
-        if alone and certain:
-            poison_texts.record_failure(request.items[0], node, error)
-            if isinstance(error, AnswerRejected):
-                node.breaker.note(error)
-        elif alone:
-            # The failure counts against the text only if the node passes its next probe (`Health`).
-            node.suspects.append((request.items[0], error))
-        elif not not_the_texts_fault:
-            self._queue.request_failed(request.items)
-        self._queue.put(request.items, front=True, alone=alone)
-        if not (certain or (isinstance(error, InputRejected) and not alone)):
-            self._health.trip(node, error)
 
     def _close(self, jobs: Iterable[Job[Any]]) -> None:
         for job in jobs:
@@ -408,19 +168,6 @@ class Engine:
                 self._jobs.discard(job)
                 job.close()
         self._health.want(bool(self._jobs))
-
-    def _give_up_useless(self) -> None:
-        """Cancel requests of which every item is done elsewhere."""
-        now = self._loop.time()
-        for node in self._nodes:
-            for request in node.requests:
-                useless = request.items and all(item.answered for item in request.items)
-                if useless and not request.given_up and not self._answer_check.needs(request):
-                    if node.works and node.silent_for_long(request, now, OVERDUE_FACTOR, OVERDUE_EXTRA_S):
-                        self._health.trip_silent(node)
-                    request.give_up()
-
-    # ---- time
 
     def _set_timer(self, now: float) -> None:
         """Set the timer for the next moment at which a request becomes late, or the run gives up without nodes."""
@@ -449,4 +196,4 @@ class Engine:
         self._jobs.clear()
         self._questions.stop()
         self._health.want(False)
-        self._give_up_useless()
+        self._answers.give_up_useless(self._loop.time())

@@ -85,6 +85,14 @@ class Item:
         """The payload as a node gets it."""
         return self.job.prepared(self.payload)
 
+    def count_for(self, node: Node | None) -> None:
+        """Count it for one node, the one whose answer is used; it is waste of all others that answered it."""
+        for counting, change in ((self.counted, -1), (node, 1)):
+            if counting is not None:
+                counting.texts += change
+                counting.wasted -= change
+        self.counted = node
+
 
 class Job(ABC, Generic[R]):
     """The payloads of one caller. Subclasses set what `cost` needs before they call this constructor.

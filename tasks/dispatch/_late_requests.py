@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect_ollama.tasks.dispatch._health import Health
-from prefect_ollama.tasks.dispatch._node import SILENT_EXTRA_S, SILENT_FACTOR, Node, Request
+from prefect_ollama.tasks.dispatch._node import SILENT_EXTRA_S, SILENT_FACTOR, Node
 from prefect_ollama.tasks.dispatch._queue import Queue
+from prefect_ollama.tasks.dispatch._request import Request
 
 
 class LateRequests:

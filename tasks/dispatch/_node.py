@@ -13,8 +13,9 @@ from prefect_ollama.blocks.nodes import LoopLag
 from prefect_ollama.tasks.dispatch._batch_size import MAX_REQUEST_S, NodeLoad
 from prefect_ollama.tasks.dispatch._breaker import Breaker
 from prefect_ollama.tasks.dispatch._job import Item
-from prefect_ollama.tasks.dispatch._rate_model import RateModel, Sent
-from prefect_ollama.tasks.dispatch._request_kind import Carried, Client, Reply
+from prefect_ollama.tasks.dispatch._rate_model import RateModel
+from prefect_ollama.tasks.dispatch._request import Request
+from prefect_ollama.tasks.dispatch._request_kind import Client
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch.stats import NodeStats
 
@@ -44,47 +45,6 @@ LOADING_OVERDUE_S = 15.0
 GIVE_UP_FACTOR = 10.0
 
 GIVE_UP_EXTRA_S = 10.0
-
-
-@dataclass(eq=False, slots=True)
-class Request:
-    """One request in flight.
-
-    Attributes:
-        note: The request in the node's rate model.
-        number: Its position in the order of sending, over all nodes.
-        overdue: Whether it has taken so long that others are asked.
-        given_up: Whether it was cancelled here.
-        answers_before: Answers that its node had given when it was sent.
-        place: Position of its answer among those of its node, from 1; infinite before it came.
-        share: Node seconds and tokens of each of its texts, once it is answered.
-    """
-
-    items: list[Item]
-    note: Sent
-    task: asyncio.Task[Reply]
-    number: int
-    carried: Carried
-    overdue: bool = False
-    given_up: bool = False
-    answers_before: int = 0
-    place: float = math.inf
-    share: tuple[float, int] = (0.0, 0)
-
-    def give_up(self) -> None:
-        """Cancel it."""
-        self.given_up = True
-        self.task.cancel()
-
-    @property
-    def texts(self) -> int:
-        """How many texts it holds in all, checks included."""
-        return len(self.items) + len(self.carried.payloads)
-
-    @property
-    def open_items(self) -> list[Item]:
-        """Items without an answer from any node."""
-        return [item for item in self.items if not item.answered]
 
 
 @dataclass(eq=False)
@@ -210,8 +170,8 @@ class Node:
         # The highest number is kept as long as a request is there that may wait for those of others.
         self.foreign_in_flight = max(slot.others, self.foreign_in_flight if self.requests else 0)
         self.refused = not slot.taken
-        if slot.others and slot.slots is not None and self.rate_model.probing_slots:
-            self.rate_model.adopt_slots(slot.slots)
+        if slot.others and slot.slots is not None and self.rate_model.waves.measuring:
+            self.rate_model.waves.adopt(slot.slots)
         return slot.taken
 
     def _expected(self, request: Request) -> float:

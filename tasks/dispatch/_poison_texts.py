@@ -8,7 +8,8 @@ any.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from prefect_ollama.blocks.errors import (
     AnswerRejected,
@@ -17,7 +18,7 @@ from prefect_ollama.blocks.errors import (
     NodeUnreachable,
     PrefectOllamaError,
 )
-from prefect_ollama.tasks.dispatch._job import FailureRecord, Item
+from prefect_ollama.tasks.dispatch._job import FailureRecord, Item, Job
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 
@@ -45,12 +46,24 @@ def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others
     return not _untried(item, nodes, now) and (node.texts > failure.texts or not others_wait)
 
 
+def refuse_hopeless(
+    items: Iterable[Item], nodes: Sequence[Node], kind: RequestKind, now: float
+) -> set[Job[Any]]:
+    """Give items in quarantine their error if it is final, and return their jobs."""
+    refused: set[Job[Any]] = set()
+    for item in items:
+        if not item.answered and (error := _final_error(item, nodes, kind, now)):
+            item.job.refuse(item, error)
+            refused.add(item.job)
+    return refused
+
+
 def is_certain(error: NodeError) -> bool:
     """Return whether an error is certainly the payload's fault, so that its node needs no new verification."""
     return isinstance(error, AnswerRejected) or _is_final(error)
 
 
-def final_error(
+def _final_error(
     item: Item, nodes: Sequence[Node], kind: RequestKind, now: float
 ) -> PrefectOllamaError | None:
     """Return the final error of an item; None if it may still succeed."""

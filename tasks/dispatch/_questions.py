@@ -21,7 +21,8 @@ from prefect_ollama.tasks.dispatch._late_requests import LateRequests
 from prefect_ollama.tasks.dispatch._locked_file import CAN_LOCK, LockedFile, read_locked
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._queue import Queue
-from prefect_ollama.tasks.dispatch._shared_limits import SLOT_TIMEOUT_S, SharedLimits
+from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
+from prefect_ollama.tasks.dispatch._usage import SLOT_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
 

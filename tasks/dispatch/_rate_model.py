@@ -1,30 +1,21 @@
-"""The rate model of one node: the time that a request takes there, and the number of requests that it serves at once.
+"""The rate model of one node: the time that a request takes there, and the time at which its slots will be free.
 
 The time of a request is an overhead plus a time for each unit. The overhead and the time of a unit are fitted to the
-requests so far. The weight of older requests fades, so the model follows a node that slows down or recovers. The number
-of requests that a node serves at once (its slots) is measured with waves: of four, eight or sixteen requests sent
-together, the requests beyond the slots come back later. If an earlier run measured the number, one additional request
-checks it. Answers that stream show rate and slots with their first tokens. From rates and slots follows the time at
-which each slot will be free. Source for learning rates from the work itself: weighted factoring (Hummel et al. 1996,
-doi:10.1145/237502.237576).
+requests so far. The weight of older requests fades, so the model follows a node that slows down or recovers. Answers
+that stream show the rate with their first tokens. From rate and slots follows the time at which each slot will be free.
+Source for learning rates from the work itself: weighted factoring (Hummel et al. 1996, doi:10.1145/237502.237576).
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
 
 from prefect_ollama.tasks.dispatch._linear_fit import LinearFit
+from prefect_ollama.tasks.dispatch._slot_waves import Sent, SlotWaves
 
 # Seconds of work over which the weight of a request in the fit fades: a slower node is noticed within a few requests.
 FIT_MEMORY_S = 3.0
-
-# Requests of the first wave. If all of them were served at once, the next wave has twice as many.
-FIRST_WAVE_REQUESTS = 4
-
-# Requests of one wave were served at once when they took less than this many times as long as the quickest.
-SERVED_AT_ONCE_FACTOR = 1.5
 
 # Seconds within which requests count as sent together.
 SENT_TOGETHER_S = 0.02
@@ -41,25 +32,8 @@ MAX_SIZE_GROWTH = 12.0
 UNDERESTIMATE_FACTOR = 1.2
 
 
-@dataclass(slots=True, eq=False)
-class Sent:
-    """A request in the rate model of its node.
-
-    Attributes:
-        at: When it was sent.
-        units: Its work.
-        begun: Estimated time at which a slot began it; None while it waits for a slot.
-        heard: Work that the parts of its answer have shown; 0 before the first one.
-    """
-
-    at: float
-    units: float
-    begun: float | None = None
-    heard: float = 0.0
-
-
 class RateModel:
-    """Measures what requests cost on one node and how many it serves at once. Times are monotonic, in seconds.
+    """Measures what requests cost on one node. Times are monotonic, in seconds.
 
     Args:
         units: Work of a request whose time is known already (of the canary texts).
@@ -68,9 +42,7 @@ class RateModel:
         slots: How many requests the node serves at once, if an earlier run measured it.
 
     Attributes:
-        slots: How many requests it serves at once, as far as is known.
-        ends_soon: Whether the node has little work left. Then its slots are measured no further, and no request waits
-            there.
+        waves: How many requests it serves at once, as far as is known.
     """
 
     def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
@@ -85,21 +57,11 @@ class RateModel:
 
     def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
         """Forget everything except one known request: the node was gone and may be another machine now."""
+        self.waves = SlotWaves(self._most, slots)
         self._fit = LinearFit()
         self._fit.add(units, seconds, 1.0)
         self._guess = True
-        self.ends_soon = False
         self._largest = units
-        self._seen_at_once = 1
-        self.slots = min(slots or 1, self._most)
-        self._wave: dict[Sent, float | None] = {}
-        self._wave_size = min(slots + 1 if slots else FIRST_WAVE_REQUESTS, self._most)
-
-    def adopt_slots(self, slots: int) -> None:
-        """Take the number of slots that others found: with their requests there, a measurement would be wrong."""
-        self.slots = min(slots, self._most)
-        self._wave = {}
-        self._wave_size = 0
 
     def sent(self, now: float, units: float, *, judged: bool = True) -> Sent:
         """Note a request that goes out now; `judged` says whether it may show how many slots there are."""
@@ -109,13 +71,8 @@ class RateModel:
             self._heard = now - self._silent
         note = Sent(now, units)
         self._sent.append(note)
-        if (
-            judged
-            and self._measures
-            and len(self._wave) < self._wave_size
-            and len(self._wave) == len(self._sent) - 1
-        ):
-            self._wave[note] = None
+        if judged:
+            self.waves.sent(note, len(self._sent) - 1)
         self._take_up(now)
         return note
 
@@ -127,8 +84,7 @@ class RateModel:
         Without it the next request, sized by the same estimate, would be dropped in the same way.
         """
         self._sent.remove(note)
-        if note in self._wave:
-            self._wave = {}
+        self.waves.lost(note)
         if note.begun is not None and now - note.begun > self.expected(note.units):
             self._note_pause(now, note)
             self._learn(note.units, now - note.begun)
@@ -145,14 +101,12 @@ class RateModel:
         self._heard, self._silent = now, 0.0
         if note.begun is None and note in self._sent:
             note.begun = now
-            self._seen_at_once = max(self._seen_at_once, len(self._serving))
-            self.slots = min(max(self.slots, self._seen_at_once), self._most)
+            self.waves.served_at_once(self._serving)
         if self._guess and note.begun == note.at and now > note.at:
             # The rate is known long before the first answer ends, and other nodes may wait for it.
             self._fit = LinearFit()
             self._fit.add(units, now - note.at, 1.0)
-        if self._wave and len(self._wave) == self._wave_size and all(each.heard for each in self._wave):
-            self._end_wave()  # all are served at once, and whether one more is, the next one shows
+        self.waves.heard()
 
     def finished(self, now: float, note: Sent) -> float:
         """Learn from an answer, and return the seconds since the one before it, or since the node had work."""
@@ -162,41 +116,24 @@ class RateModel:
         if not self._guess:
             self._note_pause(now, note)
         self._largest = max(self._largest, note.units)
-        if note.heard and self._wave_size:
-            self._end_wave()  # requests without a part by now have waited
-        if note in self._wave and len(self._wave) == self._wave_size:
-            self._wave[note] = now - note.at
-            self._judge_wave()
-        else:
-            if note in self._wave:
-                self._wave = {}  # a small job did not fill it, and what comes now was not sent together with it
-            self._learn(note.units, now - (self._mark if note.begun is None else note.begun))
+        served = self.waves.finished(now, note)
+        if served is None:
+            served = [(note, now - (self._mark if note.begun is None else note.begun))]
+        for each, seconds in served:
+            self._learn(each.units, seconds)
         busy, self._mark = now - self._mark, now
         self._take_up(now)
         return busy
 
     @property
+    def slots(self) -> int:
+        """How many requests the node serves at once, as far as is known."""
+        return self.waves.slots
+
+    @property
     def limit(self) -> int:
-        """Requests to have in flight: one more than the node serves at once, so that it never waits for the next one.
-
-        While the slots are measured, a whole wave goes to a node that has nothing else in flight, and nothing more
-        until the wave is back.
-        """
-        if self._wave or self._measures:
-            open_ = len(self._wave) == len(self._sent) < self._wave_size
-            return self._wave_size if open_ else 0
-        waiting = 0 if self.ends_soon and self.slots > 1 else 1
-        return min(self.slots + waiting, self._most)
-
-    @property
-    def _measures(self) -> bool:
-        """Whether a wave may begin. The first one always may: without it nothing is known of the slots."""
-        return self._wave_size > 0 and not (self.ends_soon and self.slots >= FIRST_WAVE_REQUESTS)
-
-    @property
-    def probing_slots(self) -> bool:
-        """Whether the number of its slots is still being measured."""
-        return self._wave_size > 0
+        """Requests to have in flight."""
+        return self.waves.limit(len(self._sent))
 
     @property
     def largest(self) -> float:
@@ -227,8 +164,8 @@ class RateModel:
         Before the first answer the node counts as one that serves its whole wave at once. If it serves less, the other
         nodes took too little, and take the rest later. If they took too much, this node would be idle at the end.
         """
-        if self._guess and self._wave:
-            lates = (now - note.at - self.expected(note.units) for note in self._wave)
+        if self._guess and (wave := self.waves.wave):
+            lates = (now - note.at - self.expected(note.units) for note in wave)
             return sorted(max(-late, late) for late in lates)
         return sorted(self._schedule(now)[0])
 
@@ -255,17 +192,13 @@ class RateModel:
             self._pause, self._paused_at = late, now
 
     @property
-    def _serving(self) -> list[Sent]:
-        return [note for note in self._sent if note.begun is not None]
+    def _serving(self) -> int:
+        return sum(note.begun is not None for note in self._sent)
 
     def _take_up(self, now: float) -> None:
-        serving = len(self._serving)
-        for note in self._sent:
-            if serving >= self.slots:
-                break
-            if note.begun is None:
-                note.begun = now
-                serving += 1
+        waiting = [note for note in self._sent if note.begun is None]
+        for note in waiting[: max(self.slots - self._serving, 0)]:
+            note.begun = now
 
     def _put_right(self, now: float, note: Sent) -> None:
         """Exchange the start of a request with one that was sent together with it, if the answer times say so.
@@ -305,23 +238,3 @@ class RateModel:
             self._fit = LinearFit()
         # With several slots, that many requests run in the same time, so each of them counts for less of it.
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / FIT_MEMORY_S))
-
-    def _end_wave(self) -> None:
-        """Measure the slots by the first parts of answers, and not by the times of a wave."""
-        self._wave, self._wave_size = {}, 0
-
-    def _judge_wave(self) -> None:
-        """Count the slots from a wave of requests sent together, once all of it is back."""
-        times = [(note, time) for note, time in self._wave.items() if time is not None]
-        if len(times) < self._wave_size:
-            return
-        quickest = min(time / note.units for note, time in times)
-        at_once = [
-            (note, time) for note, time in times if time / note.units <= SERVED_AT_ONCE_FACTOR * quickest
-        ]
-        self.slots = max(len(at_once), min(self._seen_at_once, self._most))
-        self._wave = {}
-        more = self.slots >= len(times) and self.slots < self._most
-        self._wave_size = min(2 * self.slots, self._most) if more else 0
-        for note, time in at_once:
-            self._learn(note.units, time)

@@ -16,7 +16,8 @@ from prefect_ollama.blocks.nodes import NodeSpec
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.dispatch._job import Item
-    from prefect_ollama.tasks.dispatch._node import Node, Request
+    from prefect_ollama.tasks.dispatch._node import Node
+    from prefect_ollama.tasks.dispatch._request import Request
 
 
 class Client(Protocol):

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from prefect_ollama.tasks.dispatch import _batch_size as batch_size
 from prefect_ollama.tasks.dispatch._job import Item
-from prefect_ollama.tasks.dispatch._node import Node, Request
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._request import Request
 
 # A second copy is sent if its expected time is this many times shorter: two nodes then work for one answer, so a
 # small gain within the error of the estimates is not enough.

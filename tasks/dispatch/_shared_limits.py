@@ -16,12 +16,13 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import open_private, private_folder
 from prefect_ollama.tasks.dispatch._locked_file import CAN_LOCK, LockedFile, read_locked, try_lock, unlock
+from prefect_ollama.tasks.dispatch._usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -32,34 +33,6 @@ LOCK_FILE, SLOTS, SUFFIX = "gate", "slots.json", ".user"
 # Seconds to wait for the lock before going on without it. Each run holds the lock for some microseconds, so a longer
 # wait means that its holder was stopped, and all runs would wait for this holder.
 LOCK_TIMEOUT_S = 0.1
-
-# Seconds after which a run without a request at a node gets a slot, even if other runs hold all slots: their processes
-# may be stopped.
-SLOT_TIMEOUT_S = 15.0
-
-# Requests of all runs in flight at a node whose slots are not measured yet: one in service, and one that waits there.
-UNKNOWN_SLOTS = 2
-
-
-@dataclass(slots=True)
-class Usage:
-    """The usage of one node by one run.
-
-    Attributes:
-        held: Its requests in flight.
-        asks: Since when it waits for a slot, by the machine's monotonic clock; None while it does not wait.
-        finds: Whether it measures how many requests the node serves at once.
-        urgent: Whether the request that waits goes before all bulk work.
-    """
-
-    held: int = 0
-    asks: float | None = None
-    finds: bool = False
-    urgent: bool = False
-
-    def word(self) -> tuple[object, ...]:
-        """Return the values that other runs read. Earlier versions know three values."""
-        return astuple(self) if self.urgent else astuple(self)[:3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +100,13 @@ class SharedLimits:
             there, now = self._others(url, seen=seen), time.monotonic()
             slots = self._slots().get(key) if seen else None
             same = [other for name, other in there if name == key]
-            taken = not there and not seen
-            if not taken:
-                taken = _may_take_slot(usage, same, [other for _, other in there], slots, most, now)
+            every = [other for _, other in there]
+            taken = not (there or seen) or usage.may_take(same, every, slots, most, now)
             if taken:
                 usage.held, usage.asks = usage.held + 1, None
             elif usage.asks is None:
                 usage.asks = now
-            return Slot(taken, sum(other.held for _, other in there), slots)
+            return Slot(taken, sum(other.held for other in every), slots)
 
     def release(self, url: str, found: int | None) -> None:
         """Release a slot; `found` says how many requests the node serves at once, if that was just measured."""
@@ -172,8 +144,6 @@ class SharedLimits:
         """Return the key of a node's usage by this kind of request."""
         # No URL of a node has a fragment, so the keys of different kinds never collide.
         return f"{url}#{self._kind}" if self._kind else url
-
-    # ---- the folder
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
@@ -257,44 +227,3 @@ class SharedLimits:
 
 def _is_at(key: str, url: str) -> bool:
     return key.partition("#")[0] == url
-
-
-def _may_take_slot(
-    usage: Usage,
-    others: Collection[Usage],
-    all_others: Collection[Usage],
-    slots: int | None,
-    most: int,
-    now: float,
-) -> bool:
-    """Return whether a run may have one more slot at a node.
-
-    Args:
-        others: Requests of other runs there, of the same kind.
-        all_others: The same, of any kind.
-        slots: Requests of this kind that the node serves at once.
-        most: Requests of any kind in flight there at most.
-    """
-    total = usage.held + sum(other.held for other in others)
-    if slots is None and usage.held and not any(other.finds for other in others):
-        usage.finds = True
-    if not all_others:
-        return True
-    if not usage.held and usage.asks is not None and now - usage.asks > SLOT_TIMEOUT_S:
-        return True
-    if usage.held + sum(other.held for other in all_others) >= most:
-        return False
-    if usage.urgent:
-        return True
-    if any(other.urgent and other.asks is not None for other in all_others):
-        return False  # a question waits for a place there
-    if not others:
-        return True
-    if slots is None:
-        if usage.finds:
-            return total == usage.held
-        return total < UNKNOWN_SLOTS and not any(other.finds for other in others)
-    turn = usage.held, now if usage.asks is None else usage.asks
-    if any(other.asks is not None and (other.held, other.asks) < turn for other in others):
-        return False
-    return total < min(max(slots + 1, 1 + len(others)), most)

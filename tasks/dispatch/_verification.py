@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from prefect_ollama.blocks.errors import NodeAnswerError
-from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, Vectors, cosine, least_cosine, scripts_in
+from prefect_ollama.blocks.nodes import SHORT, Answer, Fingerprint, cosine, least_cosine, scripts_in
 from prefect_ollama.tasks.dispatch._batch_size import MAX_REQUEST_S
-from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, Check, NodeChecks, confirms
+from prefect_ollama.tasks.dispatch._checks import ONE_CANARY, Check, UnconfirmedAnswers
 from prefect_ollama.tasks.dispatch._job import Item
-from prefect_ollama.tasks.dispatch._node import Node, Request
+from prefect_ollama.tasks.dispatch._node import Node
+from prefect_ollama.tasks.dispatch._request import Request
 from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Carried, Findings, Reply
 
 # A node is checked after this many seconds at the latest, while more work comes.
@@ -61,12 +62,9 @@ class Verification(AnswerCheck):
         self._other_scripts = other_scripts
         self._canaries = [reference.canary(text) for text in SHORT]
         self._least = least_cosine(reference, reference)
-        self._nodes = {node: NodeChecks(now) for node in nodes}
-        self._checks: dict[Request, Check] = {}
-        self._tries: dict[Request, int] = {}
+        self._answers = UnconfirmedAnswers(nodes, now)
+        self._nodes = self._answers.nodes
         self._lost: list[tuple[Node, list[Item]]] = []
-
-    # ---- sending
 
     def room(self, node: Node) -> int:
         return max(_most(node) - 1 - len(self._nodes[node].checks), 1)
@@ -81,11 +79,11 @@ class Verification(AnswerCheck):
     def plan_end(self, seconds: float, next_units: float, now: float) -> float:
         for node in self._nodes:
             model = node.rate_model
-            model.ends_soon = seconds < WAVE_TEXTS * model.expected(next_units)
+            model.waves.ends_soon = seconds < WAVE_TEXTS * model.expected(next_units)
         quickest = self._quickest(now)
         if quickest is None or seconds > END_S:
             return 0.0
-        texts = sum(len(self._unchecked(node)) for node in self._much_slower(quickest, now))
+        texts = sum(len(self._answers.unchecked(node)) for node in self._much_slower(quickest, now))
         return texts * MEAN_UNITS + quickest.rate_model.slots * ONE_CANARY
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float, last: bool) -> Carried:
@@ -127,9 +125,7 @@ class Verification(AnswerCheck):
         return found, Findings(lost=lost)
 
     def needs(self, request: Request) -> bool:
-        return any(self._checks.get(check.request) is check for check in request.carried.checks)
-
-    # ---- answers
+        return any(self._answers.checks.get(check.request) is check for check in request.carried.checks)
 
     def arrived(self, node: Node, request: Request, answer: Answer) -> Findings:
         found = Findings()
@@ -145,46 +141,36 @@ class Verification(AnswerCheck):
         extra = answer.vectors[len(request.items) :]
         canaries = extra[len(carried.checks) :]
         if any(cosine(one, self._canaries[at]) < self._least for at, one in enumerate(canaries)):
-            self._uncheck(carried.checks)
+            self._answers.uncheck(carried.checks)
             found.failed_checks.append((node, _wrong_vector(node, "a canary text")))
             return found
         if carried.payloads:  # a canary is always among them
-            found.confirmed += self._confirm(node, request)
+            found.confirmed += self._answers.confirm(node, request)
         for check, vector in zip(carried.checks, extra, strict=False):
             check.vector = vector
             self._compare(check, found)
-        if (own_check := self._checks.get(request)) is not None and own_check.vector is not None:
+        if (own_check := self._answers.checks.get(request)) is not None and own_check.vector is not None:
             self._compare(own_check, found)
         return found
 
     def failed(self, request: Request, *, cancelled: bool) -> Findings:
         found = Findings()
-        self._checks.pop(request, None)
-        self._uncheck(request.carried.checks)
+        self._answers.checks.pop(request, None)
+        self._answers.uncheck(request.carried.checks)
         for check in () if cancelled else request.carried.checks:
-            tries = self._tries[check.request] = self._tries.get(check.request, 0) + 1
+            tries = self._answers.tries[check.request] = self._answers.tries.get(check.request, 0) + 1
             held = self._nodes[check.node].held
             if tries >= MAX_FAILED_CHECKS and not check.node.works and check.request in held:
-                del held[check.request], self._tries[check.request]
+                self._answers.pop(check.node, [check.request])
                 found.lost.append((check.node, check.request.items))
         return found
 
     def verified(self, node: Node, answers: int) -> list[tuple[Node, Request, Reply]]:
-        return self._pop_confirmed(
-            node, [request for request in self._nodes[node].held if request.place <= answers]
-        )
+        held = self._nodes[node].held
+        return self._answers.pop(node, [request for request in held if request.place <= answers])
 
     def discard_unverified(self, node: Node) -> list[Item]:
-        state = self._nodes[node]
-        items = [item for request in state.held for item in request.items]
-        for request in state.held:
-            self._forget(request)
-        state.held.clear()
-        self._uncheck(state.checks)
-        state.checks.clear()
-        return items
-
-    # ---- unconfirmed answers
+        return self._answers.discard(node)
 
     def _plan(self, now: float, nodes: Collection[Node] | None = None, *, newest: bool = False) -> set[Node]:
         """Let the fastest node check the answers of nodes (or of all) for which no check is under way.
@@ -200,12 +186,11 @@ class Verification(AnswerCheck):
         for node in self._nodes if nodes is None else nodes:
             state = self._nodes[node]
             if not node.works:
-                self._uncheck(state.checks)
-                state.checks.clear()
-            for request in self._unchecked(node)[: 1 if newest else None]:
+                self._answers.drop_checks(state)
+            for request in self._answers.unchecked(node)[: 1 if newest else None]:
                 alike = [] if by is None else self._alike(request)
                 able = bool(alike) and by is not None and _most(by) >= 2
-                if node.works and (by is None or by is node or request in self._tries or not able):
+                if node.works and (by is None or by is node or request in self._answers.tries or not able):
                     # A canary that is sent before the answer came would not confirm it.
                     if request in state.held:
                         alone.add(node)
@@ -213,8 +198,8 @@ class Verification(AnswerCheck):
                     self._lost.append((node, self.discard_unverified(node)))  # no node can check it
                     break
                 elif by is not None and len(self._nodes[by].checks) < _most(by) - 1:
-                    index = alike[self._tries.get(request, 0) % len(alike)]
-                    check = self._checks[request] = Check(node, request, index)
+                    index = alike[self._answers.tries.get(request, 0) % len(alike)]
+                    check = self._answers.checks[request] = Check(node, request, index)
                     self._nodes[by].checks.append(check)
                     state.check_sent(now)
         return alone
@@ -225,22 +210,6 @@ class Verification(AnswerCheck):
             return list(range(len(request.items)))
         texts = [str(item.payload) for item in request.items]
         return [at for at, text in enumerate(texts) if not scripts_in(text, self._other_scripts)]
-
-    def _unchecked(self, node: Node) -> list[Request]:
-        """Return the requests that no check confirms, done or under way; the last ones first."""
-        state = self._nodes[node]
-        open_ones = list(state.held)
-        if node.works:
-            under_way = (request for request in node.requests if request.items and not request.overdue)
-            open_ones += (request for request in under_way if not request.items[0].job.urgent)
-        checked = [request for request in [*state.held, *node.requests] if request in self._checks]
-        checked += [request for request in node.requests if request.carried.payloads]
-        found: list[Request] = []
-        for request in sorted(open_ones, key=lambda request: request.number, reverse=True):
-            if not any(confirms(one, request) for one in checked):
-                found.append(request)
-                checked.append(request)
-        return found
 
     def _quickest(self, now: float) -> Node | None:
         able = (node for node in self._nodes if node.works and not node.stalled())
@@ -256,29 +225,10 @@ class Verification(AnswerCheck):
         held = self._nodes[check.node].held
         if check.vector is None or (answer := held.get(check.request)) is None:
             return  # it has not answered yet, or its answer is confirmed or discarded
-        if _are_equal(check.vector, answer.vectors[check.index]):
-            found.confirmed += self._confirm(check.node, check.request)
+        if cosine(check.vector, answer.vectors[check.index]) >= SAME_TEXT_COSINE:
+            found.confirmed += self._answers.confirm(check.node, check.request)
         else:
             found.failed_checks.append((check.node, _wrong_vector(check.node, "a text")))
-
-    def _confirm(self, node: Node, right: Request) -> list[tuple[Node, Request, Reply]]:
-        """Return the answers that a checked request confirms, and stop holding them."""
-        state = self._nodes[node]
-        return self._pop_confirmed(node, [request for request in state.held if confirms(right, request)])
-
-    def _pop_confirmed(self, node: Node, confirmed: Sequence[Request]) -> list[tuple[Node, Request, Reply]]:
-        for request in confirmed:
-            self._forget(request)
-        return [(node, request, self._nodes[node].held.pop(request)) for request in confirmed]
-
-    def _forget(self, request: Request) -> None:
-        self._checks.pop(request, None)
-        self._tries.pop(request, None)
-
-    def _uncheck(self, checks: Sequence[Check]) -> None:
-        for check in checks:
-            if self._checks.get(check.request) is check:
-                del self._checks[check.request]
 
 
 def _much_quicker(one: Node, other: Node, now: float) -> bool:
@@ -288,10 +238,6 @@ def _much_quicker(one: Node, other: Node, now: float) -> bool:
 
 def _most(node: Node) -> int:
     return node.client.node.max_request_texts
-
-
-def _are_equal(a: Vectors, b: Vectors) -> bool:
-    return cosine(a, b) >= SAME_TEXT_COSINE
 
 
 def _wrong_vector(node: Node, what: str) -> NodeAnswerError:

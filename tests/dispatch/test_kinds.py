@@ -11,6 +11,7 @@ from prefect_ollama.tasks import dispatch
 
 FOLDER = Path(dispatch.__file__).parent
 NEUTRAL = (
+    "_answers",
     "_batch_size",
     "_breaker",
     "_engine",
@@ -23,9 +24,13 @@ NEUTRAL = (
     "_questions",
     "_queue",
     "_rate_model",
+    "_request",
     "_request_kind",
     "_scheduling",
+    "_sender",
     "_shared_limits",
+    "_slot_waves",
+    "_usage",
     "stats",
 )
 OF_A_KIND = ("_checks", "_embedding_kind", "_verification", "embedding", "long_words")

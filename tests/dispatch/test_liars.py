@@ -13,8 +13,9 @@ from prefect_ollama.blocks.nodes import Answer, LoopLag, NodeSpec
 from prefect_ollama.blocks.nodes.canaries import CANARIES
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.tasks.dispatch import Unfinished
-from prefect_ollama.tasks.dispatch._node import Node, Request
+from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._rate_model import RateModel
+from prefect_ollama.tasks.dispatch._request import Request
 from prefect_ollama.tasks.dispatch._request_kind import Carried
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.dispatch._verification import Verification

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ollama.tasks.dispatch import _shared_limits as shared_limits
+from prefect_ollama.tasks.dispatch import _usage as usage
 from prefect_ollama.tasks.dispatch._shared_limits import SLOTS, SharedLimits
 from tests.nodes import nodes
 
@@ -98,7 +98,7 @@ def test_a_stopped_one_delays_others_and_no_more(tmp_path: Path, monkeypatch: py
     first, second = SharedLimits(tmp_path), SharedLimits(tmp_path)
     fill(first)
     assert not second.take(NODE, MOST).taken
-    monkeypatch.setattr(shared_limits, "SLOT_TIMEOUT_S", -1.0)
+    monkeypatch.setattr(usage, "SLOT_TIMEOUT_S", -1.0)
     assert second.take(NODE, MOST).taken
 
 

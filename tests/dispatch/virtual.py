@@ -242,7 +242,7 @@ def embed(
 
         def assume(rate_model: RateModel, units: float, seconds: float, slots: int | None = None) -> None:
             start_over(rate_model, units, seconds, slots)
-            rate_model.adopt_slots(assumed)
+            rate_model.waves.adopt(assumed)
 
         patch.setattr(RateModel, "start_over", assume)
     reference = Fingerprint.measured(CANARIES, _vectors(CANARIES, "a"), digest="digest")
