@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Embedded, NodeStats
+from prefect_ollama.tasks.dispatch._job import Job
 from tests.nodes import Node, expected_vector
 from tests.waiting import all_nodes_awaited
 
@@ -63,3 +67,16 @@ def check(texts: Sequence[str], embedded: Embedded, *, failed: Sequence[int] = (
 def of(dispatcher: Dispatcher, name: str) -> NodeStats:
     """A node's figures."""
     return next(node for node in dispatcher.stats() if node.name == name)
+
+
+@contextlib.contextmanager
+def first_vector() -> Iterator[threading.Event]:
+    """An event that is set when a text has its confirmed vector."""
+    there, settle = threading.Event(), Job.settle
+
+    def settled(job: Job[Any], *rest: Any) -> None:
+        settle(job, *rest)
+        there.set()
+
+    with mock.patch.object(Job, "settle", settled):
+        yield there

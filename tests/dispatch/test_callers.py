@@ -17,7 +17,7 @@ from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished, shared_dispatcher
 from prefect_ollama.tasks.dispatch import dispatcher as dispatcher_module
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
-from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
+from tests.dispatch.samples import DIMENSION, check, first_vector, of, proven, some, spec
 from tests.nodes import Node, expected_vector
 from tests.waiting import all_nodes_awaited, until
 
@@ -88,11 +88,10 @@ def test_cancelled_at_once(trio: list[Node]) -> None:
 
 def test_close_ends_callers_with_what_was_done(trio: list[Node]) -> None:
     dispatcher = Dispatcher(proven(trio))
-    with ThreadPoolExecutor() as pool:
-        trio[0].reset()
+    with ThreadPoolExecutor() as pool, first_vector() as there:
         # Work for ten seconds, to be closed in its midst also by a process that seldom gets a core.
         future = pool.submit(dispatcher.embed, some(12_000, length=400))
-        trio[0].wait(answered=8)  # a node gets its eighth request after the first ones are confirmed
+        assert there.wait(240)
         dispatcher.close()
         dispatcher.close()
         with pytest.raises(Unfinished, match="closed") as caught:

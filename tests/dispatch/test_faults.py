@@ -14,7 +14,7 @@ from prefect_ollama.blocks.nodes.verification import verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher, Unfinished
 from prefect_ollama.tasks.dispatch import _breaker as breaker
 from tests.cases import most_slow
-from tests.dispatch.samples import DIMENSION, check, of, proven, some, spec
+from tests.dispatch.samples import DIMENSION, check, first_vector, of, proven, some, spec
 from tests.nodes import Node, expected_vector
 from tests.waiting import until
 
@@ -204,14 +204,16 @@ def test_an_answer_that_comes_after_the_last_node_failed_does_not_keep_the_run_f
 @pytest.mark.slow
 def test_all_nodes_gone_for_good_end_the_run_with_what_was_done(trio: list[Node]) -> None:
     texts = some(9000, length=400)
-    with Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher, ThreadPoolExecutor() as pool:
+    with (
+        Dispatcher(proven(trio, give_up_after=0.5)) as dispatcher,
+        ThreadPoolExecutor() as pool,
+        first_vector() as there,
+    ):
         for node in trio:
-            node.reset()
             # Work for half a minute, to be ended in its midst also by a process that seldom gets a core.
             node.control(speed=0.2)
         future = pool.submit(dispatcher.embed, texts)
-        for node in trio:
-            node.wait(answered=8)  # a node gets its eighth request after the first ones are confirmed
+        assert there.wait(240)
         for node in trio:
             node.kill()
         with pytest.raises(Unfinished) as caught:
