@@ -133,9 +133,8 @@ def test_a_chat_model_of_the_nodes_judges_passages(library: Library) -> None:
         [9.0, 1.0],
         (),
     )
-    words = search("gears", library.urls, library.table, mode="text", reranker="judge")
-    assert words
-    assert "No chat model is named" in words.notes[0]
+    with pytest.raises(ConfigurationError, match="No chat model is named"):
+        search("gears", library.urls, library.table, mode="text", reranker="judge")
 
 
 def test_nodes_with_another_model_are_refused(library: Library) -> None:
