@@ -87,6 +87,7 @@ def test_from_async_code_without_blocking_its_loop(library: Library) -> None:
     assert ticks > 10
 
 
+@pytest.mark.slow
 def test_inside_another_flow(library: Library) -> None:
     @task
     def count(hits: list[Hit]) -> int:

@@ -26,6 +26,7 @@ from prefect_ollama.blocks.cache import _table as table
 from prefect_ollama.blocks.cache._folder import TEMPORARY_AGE_S
 from prefect_ollama.blocks.errors import CacheError, ConfigurationError
 from tests.cache_worker import DIMENSION, SALT, keys_of, vectors_of
+from tests.cases import most_slow
 
 LIMIT = 64 * 1024**2
 
@@ -503,7 +504,7 @@ class TestEarlierFormat:
             list(pool.map(work, range(4)))
         assert cache.stats().entries == 65
 
-    @pytest.mark.parametrize("step", range(4))
+    @pytest.mark.parametrize("step", most_slow(range(4), but=[2]))
     def test_a_killed_conversion_goes_on(self, cache: VectorCache, earlier: Path, step: int) -> None:
         """Killed with SIGKILL after so many files were inserted, before the last of them is removed."""
         code = (

@@ -139,6 +139,7 @@ def test_cleared_while_others_work(start: Start, tmp_path: Path) -> None:
     assert not cache.get(keys_of(range(1000)), DIMENSION).mask.any()
 
 
+@pytest.mark.slow
 def test_the_limit_holds_with_several_writers(start: Start, tmp_path: Path) -> None:
     limit = 1024**2
     workers = [start(seed=seed, rounds=160, texts=10**9, limit=limit) for seed in (6, 7)]

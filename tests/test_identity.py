@@ -291,6 +291,7 @@ def test_a_table_of_an_earlier_version_is_held_against_the_nodes(
     assert len(chunks(place)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("private_home")
 def test_a_cache_of_an_earlier_version_is_not_believed(
     ingest: Ingest, node: Node, earlier: Path, home: Path, tmp_path: Path

@@ -85,12 +85,12 @@ def test_a_file_is_read_with_the_largest_limits(sound: Path) -> None:
     ("make", "kind"),
     [
         (hostile.form_bomb, "cpu-time"),
-        (hostile.flate_bomb, "cpu-time"),
+        pytest.param(hostile.flate_bomb, "cpu-time", marks=pytest.mark.slow),
         (hostile.text_bomb, "memory"),
-        (hostile.outline_heap, "cpu-time"),
+        pytest.param(hostile.outline_heap, "cpu-time", marks=pytest.mark.slow),
         (hostile.page_tree_loop, "damaged"),
-        (hostile.page_tree_bomb, "damaged"),
-        (hostile.page_count_lie, "damaged"),
+        pytest.param(hostile.page_tree_bomb, "damaged", marks=pytest.mark.slow),
+        pytest.param(hostile.page_count_lie, "damaged", marks=pytest.mark.slow),
         (hostile.no_pages, "no-pages"),
     ],
 )

@@ -121,6 +121,7 @@ def test_scanned_pages_are_read_by_ocr(parser: Parser, mixed: Path) -> None:
     assert found.endswith("The last page is text.")
 
 
+@pytest.mark.slow
 @needs_english
 def test_ocr_is_bounded_in_pages_and_in_time(parser: Parser, mixed: Path) -> None:
     some = parser.parse(mixed, ParseOptions(ocr_max_pages=1))

@@ -215,6 +215,7 @@ def test_all_running_heads_stay_if_the_caller_wants_them(parser: Parser, make: C
     assert (document.dropped, document.dropped_lines) == ({}, ())
 
 
+@pytest.mark.slow
 def test_the_list_of_dropped_lines_is_bounded(parser: Parser, make: Callable[..., Path]) -> None:
     chapters = [f"Of the {number}. quay and its many lanterns " + "x" * 90 for number in range(70)]
     with pymupdf.open() as document:

@@ -83,6 +83,7 @@ def test_a_large_page_is_drawn_small_and_a_missing_one_is_refused(tmp_path: Path
         assert parser.picture(file, 1, dpi=72).png  # the process goes on
 
 
+@pytest.mark.slow
 def test_a_page_that_takes_too_long_to_draw_is_given_up(tmp_path: Path) -> None:
     file = tmp_path / "loop.pdf"
     with pymupdf.open() as made:

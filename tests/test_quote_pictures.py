@@ -12,6 +12,7 @@ import pytest
 from prefect_ollama.blocks.documents import Region
 from prefect_ollama.tasks.parsing import Parser, Quoted
 from prefect_ollama.tasks.searching import MarkedPage, PageDrawer
+from tests.cases import most_slow
 from tests.test_pictures import marked, pixels
 
 LINES = [
@@ -118,7 +119,7 @@ def test_words_outside_the_passage_are_not_marked(drawer: PageDrawer, tmp_path: 
     assert rows_of(page) == {0}
 
 
-@pytest.mark.parametrize("turned", [90, 180, 270])
+@pytest.mark.parametrize("turned", most_slow([90, 180, 270], but=[90]))
 def test_a_quote_is_marked_on_a_turned_page(drawer: PageDrawer, tmp_path: Path, turned: int) -> None:
     file = written(tmp_path / "a.pdf", LINES, turned=turned)
     quote = "first flame was low"

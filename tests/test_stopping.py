@@ -128,6 +128,7 @@ def test_ctrl_c_in_other_commands(place: Place, command: tuple[str, ...]) -> Non
         assert_ended(place, terminal, 130)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_node_too(place: Place, number: int, status: int) -> None:
     with place.terminal("node", "--port", "0") as terminal:

@@ -69,6 +69,7 @@ def test_many_small_commits_become_one_file(store: Store) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_old_versions_go_and_with_them_the_way_back(store: Store) -> None:
     store.write([embedded("a.pdf", ["a"])])
     store.end_run()
@@ -84,6 +85,7 @@ def test_old_versions_go_and_with_them_the_way_back(store: Store) -> None:
     assert [row["text"] for row in chunk_rows(store)] == ["b"]
 
 
+@pytest.mark.slow
 def test_a_tagged_version_stays(store: Store) -> None:
     store.write([embedded("a.pdf", ["a"])])
     version = store._chunks.version

@@ -109,6 +109,7 @@ def test_each_of_the_tables_is_refused_if_a_later_version_wrote_it(tmp_path: Pat
             Store.open(spec, identity=IDENTITY, create=create)
 
 
+@pytest.mark.slow
 def test_maintenance_migrates(old: StoreSpec) -> None:
     assert any("earlier version" in reason for reason in maintain(old).done)
     assert version(old) == []

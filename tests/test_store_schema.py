@@ -18,6 +18,7 @@ from prefect_ollama.blocks.documents import FAILED
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _schema as schema
+from tests.cases import most_slow
 from tests.store_samples import (
     IDENTITY,
     chunk_rows,
@@ -44,7 +45,7 @@ def fill(spec: StoreSpec) -> Store:
     return store
 
 
-@pytest.fixture(params=range(1, schema.VERSION + 1))
+@pytest.fixture(params=most_slow(range(1, schema.VERSION + 1), but=[1]))
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSpec:
     with ZipFile(DATA / f"table-{request.param}.zip") as archive:
         archive.extractall(tmp_path)

@@ -124,6 +124,7 @@ def test_folding_comes_to_an_end(text: str) -> None:
         assert folded(unicodedata.normalize(form, text)) == once
 
 
+@pytest.mark.slow
 def test_an_index_with_other_options_is_made_again(tmp_path: Path) -> None:
     from lancedb.index import FTS
 
