@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from filelock import Timeout
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_URL,
@@ -237,7 +236,7 @@ def test_servers_on_one_file_start_one_after_another(home: Path, monkeypatch: py
         starts.append("alone")
 
     monkeypatch.setattr(_temporary_server, "_start", start)
-    monkeypatch.setattr(SubprocessASGIServer, "_instances", {})
+    monkeypatch.setattr("prefect.server.api.server.SubprocessASGIServer._instances", {})
     url = f"sqlite+aiosqlite:///{home / 'own.db'}"
     with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: url}):
         _temporary_server._start_temporary()
