@@ -23,7 +23,7 @@ from prefect_ollama.blocks.cache import CacheSpec, VectorCache
 from prefect_ollama.blocks.errors import CacheError, FolderNotPrivate
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance import _write_lock as write_lock
-from prefect_ollama.blocks.lance.commits import connect
+from prefect_ollama.blocks.lance.opening import connect
 from prefect_ollama.blocks.private_files import open_private, private_folder
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
 from prefect_ollama.tasks.prefect_state import KEY

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance._error_text import short
-from prefect_ollama.blocks.lance.commits import connect, open_table
+from prefect_ollama.blocks.lance.opening import connect, open_table
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.secrets import MASK, Sealed, give, safe_cause, seal, take_back, without_secrets
 from prefect_ollama.flows.runner._local_cluster import WorkerCluster

@@ -17,9 +17,11 @@ from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import TableDamaged, TableError, TableMissing
 from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _schema as schema
-from prefect_ollama.blocks.lance._damage import failure, kind_of
+from prefect_ollama.blocks.lance._damage import failure
 from prefect_ollama.blocks.lance._error_text import short
-from prefect_ollama.blocks.lance.commits import connect, create_table, open_tables
+from prefect_ollama.blocks.lance._failure_kind import kind_of
+from prefect_ollama.blocks.lance.commits import create_table
+from prefect_ollama.blocks.lance.opening import connect, open_tables
 from tests.other_user import needs_root, open_folder
 from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences, vector_of
 

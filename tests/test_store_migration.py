@@ -15,7 +15,7 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance import _schema as schema
-from prefect_ollama.blocks.lance.commits import connect
+from prefect_ollama.blocks.lance.opening import connect
 from prefect_ollama.tasks.chunking import ChunkOptions
 from prefect_ollama.tasks.parsing import ParseOptions
 from prefect_ollama.tasks.planning import ChunkingPlan

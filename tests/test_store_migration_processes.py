@@ -13,7 +13,7 @@ import pytest
 
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.lance import _migration as migration
-from prefect_ollama.blocks.lance.commits import connect
+from prefect_ollama.blocks.lance.opening import connect
 from tests.other_user import needs_root, open_folder
 from tests.store_samples import chunk_rows, document_rows, vector_of
 

@@ -11,16 +11,15 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 
 from prefect_ollama.blocks.errors import PrefectOllamaError, TableDamaged, TableError
 from prefect_ollama.blocks.lance._error_text import short, without_source
+from prefect_ollama.blocks.lance._failure_kind import kind_of
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import safe_cause
-
-Kind = Literal["rights", "links", "files", "full", "read-only", "disk", "newer", "damaged", "other"]
 
 # The state in errors that are raised before anything is written.
 UNCHANGED: Final = "Nothing was changed."
@@ -31,48 +30,11 @@ MAX_NAMES: Final = 3
 # The last bytes of every file of rows, of an index and of a version (https://lance.org/format/file/).
 _MAGIC: Final = b"LANC"
 
-# Patterns of the messages of LanceDB 0.40, of object stores and of operating systems ("os error 28" is ENOSPC), by
-# the kind of failure. The first kind that matches counts, so damage comes last: its patterns are the widest.
-_SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
-    # LanceDB makes a version by a hard link. File systems without them refuse it as if a right were missing.
-    ("links", r"unable to (rename|copy) file\b.*os error (1|38|95)\b|filesystem does not support"),
-    ("files", r"too many open files|os error 2[34]\b"),
-    (
-        "rights",
-        r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b",
-    ),
-    ("read-only", r"read-only file system|os error 30\b"),
-    ("full", r"no space left|os error (28|122|27)\b|quota|file too large|storage full"),
-    # A local disk, and the server of a mounted one. The words, because numbers differ between systems.
-    (
-        "disk",
-        r"input/output error|stale (nfs )?file handle|remote i/o error|transport endpoint is not connected|host is down"
-        r"|no such device|device not configured",
-    ),
-    (
-        "newer",
-        r"upgrade lance|newer version|unsupported (file )?version|feature flags|not supported by this version",
-    ),
-    (
-        "damaged",
-        r"not found: .*\.(lance|manifest|idx|arrow|bin)\b|file size is too small|failed to fill whole buffer"
-        r"|invalid range|sufficient data|magic|corrupt|not a directory|is a directory|failed to decode|protobuf"
-        r"|metadata (length|position)|unexpected end|not found: .*_(versions|indices|deletions)",
-    ),
-)
 _AT_PATH: Final = re.compile(r' at path "([^"]+)"')
 _INDEX_REMEDY: Final = (
     "Only an index is damaged: run `maintain` with *Force* (`--force`), which builds it again."
 )
 _MISSING_FILE: Final = re.compile(r"not found: (.+\.(?:lance|manifest|idx|arrow|bin))\b", re.IGNORECASE)
-
-
-def kind_of(error: BaseException) -> Kind:
-    """Return the kind of a failure of LanceDB."""
-    if isinstance(error, PermissionError):
-        return "rights"
-    text = str(error).lower()
-    return next((kind for kind, signs in _SIGNS if re.search(signs, text)), "other")
 
 
 def failure(

@@ -25,7 +25,8 @@ from prefect_ollama.blocks.lance._damage import failure
 from prefect_ollama.blocks.lance._indices import ensure_indices
 from prefect_ollama.blocks.lance._runs import MIGRATE, RunLog, refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import WriteLock
-from prefect_ollama.blocks.lance.commits import commit, connect, open_table, pause
+from prefect_ollama.blocks.lance.commits import commit, pause
+from prefect_ollama.blocks.lance.opening import connect, open_table
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.secrets import safe_cause
 

@@ -25,8 +25,9 @@ from prefect_ollama.blocks.lance._fresh_scores import Fresh
 from prefect_ollama.blocks.lance._manifest import Manifest
 from prefect_ollama.blocks.lance._runs import RunLog
 from prefect_ollama.blocks.lance._search import Mode, Search
-from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table, open_table, open_tables
+from prefect_ollama.blocks.lance.commits import files_of
 from prefect_ollama.blocks.lance.filters import both, equals
+from prefect_ollama.blocks.lance.opening import connect, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.nodes import Fingerprint, compare
 from prefect_ollama.blocks.secrets import safe_cause

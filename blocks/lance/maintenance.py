@@ -26,7 +26,8 @@ from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance._damage import failure
 from prefect_ollama.blocks.lance._indices import indices_due
-from prefect_ollama.blocks.lance.commits import connect, files_of, missing_table, open_table, open_tables
+from prefect_ollama.blocks.lance.commits import files_of
+from prefect_ollama.blocks.lance.opening import connect, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
 # Defaults. Versions are kept for a week, in which a run can be rolled back. The memory is four times what 400,000

@@ -26,8 +26,9 @@ from prefect_ollama.blocks.lance._indices import (
     vector_index_due,
 )
 from prefect_ollama.blocks.lance._write_lock import WriteLock, fsynced
-from prefect_ollama.blocks.lance.commits import commit, connect, files_of, open_table
+from prefect_ollama.blocks.lance.commits import commit, files_of
 from prefect_ollama.blocks.lance.maintenance import SMALL_FILES
+from prefect_ollama.blocks.lance.opening import connect, open_table
 from prefect_ollama.blocks.lance.spec import StoreSpec
 
 

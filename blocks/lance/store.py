@@ -31,8 +31,9 @@ from prefect_ollama.blocks.lance._reader import listed
 from prefect_ollama.blocks.lance._run_writer import RunWriter
 from prefect_ollama.blocks.lance._runs import refuse_open_runs
 from prefect_ollama.blocks.lance._write_lock import fsynced
-from prefect_ollama.blocks.lance.commits import commit, connect, create_table, drop, open_tables
+from prefect_ollama.blocks.lance.commits import commit, create_table, drop
 from prefect_ollama.blocks.lance.filters import by_size
+from prefect_ollama.blocks.lance.opening import connect, open_tables
 from prefect_ollama.blocks.lance.rollback import Undo
 from prefect_ollama.blocks.lance.spec import StoreSpec
 

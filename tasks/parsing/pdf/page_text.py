@@ -90,10 +90,10 @@ class Pages:
             Stopped: It yields more text than any page may.
         """
         page = mupdf.ll_fz_load_page(document, number)
+        if uncropped(page):
+            mupdf.ll_fz_drop_page(page)
+            page = mupdf.ll_fz_load_page(document, number)
         try:
-            if uncropped(page):
-                mupdf.ll_fz_drop_page(page)
-                page = mupdf.ll_fz_load_page(document, number)
             self.page = page
             with _structured(page, _TEXT, _PLAIN) as (structured, box):
                 yield self._text(structured, box.x1 - box.x0, box.y1 - box.y0)
