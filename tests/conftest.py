@@ -55,11 +55,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def same_umask() -> Iterator[None]:
-    """Give each test the umask of the session: the command line narrows that of its process."""
+def same_process() -> Iterator[None]:
+    """Undo what a command does to its process: it narrows the umask, and silences Prefect's console for children too."""
     before = os.umask(0o022)
     yield
     os.umask(before)
+    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
 
 
 @pytest.fixture
