@@ -56,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def same_process() -> Iterator[None]:
-    """Undo what a command does to its process: it narrows the umask, and silences Prefect's console for children too."""
+    """Undo what a command does to its process: it narrows the umask, and silences Prefect's console in its children."""
     before = os.umask(0o022)
     yield
     os.umask(before)
