@@ -1,4 +1,4 @@
-"""What kind of failure an error of LanceDB reports, which has one type for nearly all of them."""
+"""The kind of a failure of LanceDB, read from its message: LanceDB raises one type for nearly all failures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
     # LanceDB makes a version by a hard link. File systems without them refuse it as if a right were missing.
     ("links", r"unable to (rename|copy) file\b.*os error (1|38|95)\b|filesystem does not support"),
     ("files", r"too many open files|os error 2[34]\b"),
-    (
-        "rights",
-        r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b",
-    ),
+    ("rights", r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b"),
     ("read-only", r"read-only file system|os error 30\b"),
     ("full", r"no space left|os error (28|122|27)\b|quota|file too large|storage full"),
     # A local disk, and the server of a mounted one. The words, because numbers differ between systems.
