@@ -144,7 +144,8 @@ class EmbeddingCluster(StoredBlock, ABC):
                     if one.server == other.server
                     else f"Two nodes of the cluster have the name {one.name!r}.",
                     state="Nothing was started.",
-                    remedy="Name each node once. Several servers on one host each have a port.",
+                    remedy="Name each node once, by one API (Ollama also answers at '/v1'). Several servers on one "
+                    "host each have a port or a path.",
                 )
         return nodes
 

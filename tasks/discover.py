@@ -9,7 +9,7 @@ from dataclasses import replace
 from prefect import task
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from prefect_ollama.blocks.nodes import NodeStatus, block_name, discover, free_name, host_name
+from prefect_ollama.blocks.nodes import NodeStatus, block_name, discover, free_name, host_name, server_url
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.saved_nodes import save_node, saved_nodes
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, counted_name, run_logger
@@ -39,12 +39,12 @@ def scan_networks(
 
     # Before the scan, which takes seconds or minutes, so that a server that does not answer is known at once.
     names = saved_nodes()
-    by_url = {url: name for name, url in names.items()}
+    by_server = {server_url(url): name for name, url in names.items() if url}
     taken = set(names)
     nodes = []
     found: list[tuple[NodeStatus, str]] = run_coro_as_sync(find())
     for check, host in found:
-        known = by_url.get(check.url)
+        known = by_server.get(server_url(check.url))
         name = known or block_name(check.url, host, taken)
         taken.add(name)
         nodes.append(replace(check, name=name, block=known or ""))

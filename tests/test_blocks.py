@@ -462,7 +462,16 @@ HERE = ("localhost:9", "http://127.0.0.1:9/", "[::1]:9", "http://LOCALHOST.:9", 
 
 
 @pytest.mark.parametrize(
-    "names", [*combinations(HERE, 2), ("http://a", "http://a:80"), ("https://a:443", "https://A")]
+    "names",
+    [
+        *combinations(HERE, 2),
+        ("http://a", "http://a:80"),
+        ("https://a:443", "https://A"),
+        # An Ollama server has both APIs.
+        ("http://gpu:11434", "http://GPU:11434/v1/"),
+        ("http://a/ollama", "a:80/ollama/v1"),
+        ("http://localhost:9", "http://127.0.0.1:9/v1"),
+    ],
 )
 def test_one_server_under_two_names_is_refused(names: tuple[str, str]) -> None:
     for named in (names, [OllamaNode(url=names[0]), names[1]]):
@@ -479,7 +488,7 @@ def test_two_servers_are_two() -> None:
         "http://localhost:9/a",
         "http://a:9",
     ]
-    urls += ["http://a:80", "http://a:443", "http://10.0.0.1:9", "http://[fd00::1]:9", "http://a/v1"]
+    urls += ["http://a:80", "http://a:443", "http://10.0.0.1:9", "http://[fd00::1]:9", "http://a/x/v1"]
     assert len({each.server for each in resolve_cluster(urls).spec.nodes}) == len(urls)
     assert [each.url for each in resolve_cluster(urls).spec.nodes] == urls
 

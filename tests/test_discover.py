@@ -167,7 +167,8 @@ class TestFlow:
     ) -> None:
         before = saved_nodes()
         known = f"known-{uuid.uuid4().hex[:8]}"
-        OllamaNode(url=pair[0].url, max_in_flight=3).save(known)
+        # The same server in other words.
+        OllamaNode(url=pair[0].url.replace("127.0.0.1", "localhost"), max_in_flight=3).save(known)
         ports = [node.port for node in pair]
         first, second = discover_nodes(LOOPBACK, ports)
         assert "Found 2 Ollama servers at " in caplog.text

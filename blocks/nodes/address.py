@@ -86,7 +86,7 @@ def node_url(text: str) -> str:
 
 
 def server_url(url: str) -> str:
-    """Return one URL for all ways to write the base URL of one server: its default port, and loopback.
+    """Return one URL for all ways to write the base URL of one server: its default port, loopback, and both APIs.
 
     No name is resolved, so a name and its address stay two servers.
     """
@@ -95,7 +95,9 @@ def server_url(url: str) -> str:
     if host.rstrip(".") in LOOPBACK_NAMES or (_is_ipv6(host) and ipaddress.IPv6Address(host).is_loopback):
         host = "127.0.0.1"
     host = f"[{ipaddress.IPv6Address(host)}]" if _is_ipv6(host) else host
-    return _join(parts.scheme, host, None if port in (None, _PORTS[parts.scheme]) else str(port), parts.path)
+    # Ollama serves OpenAI's API too, with the same model in the same slots.
+    path = parts.path.removesuffix(OPENAI_PATH)
+    return _join(parts.scheme, host, None if port in (None, _PORTS[parts.scheme]) else str(port), path)
 
 
 def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
