@@ -18,7 +18,7 @@ from prefect_ollama.blocks.base import StoredBlock
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.node_block import NodeBlock
 from prefect_ollama.blocks.node_reference import Entry, NodeEntry, node_spec, plain, refuse_unsaved
-from prefect_ollama.blocks.nodes import DEFAULT_MODEL, ModelSpec, NodeSpec, prefixes_of
+from prefect_ollama.blocks.nodes import DEFAULT_MODEL, ModelSpec, NodeSpec, prefixes_of, same_server
 
 # The value for no prefix, because an empty field means the prefix that the model was trained with.
 NO_PREFIX = "none"
@@ -138,14 +138,14 @@ class EmbeddingCluster(StoredBlock, ABC):
         """
         nodes = tuple(node_spec(entry) for entry in self.nodes)
         for one, other in combinations(nodes, 2):
-            if one.server == other.server or one.name == other.name:
+            if (twice := same_server(one.url, other.url)) or one.name == other.name:
                 raise ConfigurationError(
                     f"Two nodes of the cluster are one server: {one.url!r} and {other.url!r}."
-                    if one.server == other.server
+                    if twice
                     else f"Two nodes of the cluster have the name {one.name!r}.",
                     state="Nothing was started.",
                     remedy="Name each node once, by one API (Ollama also answers at '/v1'). Several servers on one "
-                    "host each have a port or a path.",
+                    "host each have a port, a path, or an address of their own in place of 'localhost'.",
                 )
         return nodes
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ from prefect_ollama.blocks.nodes import (
     names_block,
     node_url,
     prefixes_of,
+    same_server,
     url_from_environment,
 )
 from prefect_ollama.blocks.setting_files import prefect_home
@@ -124,7 +126,7 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
             return None
         found = tuple(NodeSpec.at(node_url(each)) for each in entries if each)
         # `resolve_cluster` raises the error for a node that is named twice.
-        if len({node.server for node in found}) < len(found):
+        if any(same_server(one.url, other.url) for one, other in combinations(found, 2)):
             return None
         # Nothing is named, not even in the environment.
         here = (NodeSpec.at(DEFAULT_URL),)

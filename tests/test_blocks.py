@@ -458,15 +458,18 @@ def test_one_node_twice_is_refused() -> None:
         OllamaCluster(nodes=["http://0.0.0.0:11434", OllamaNode(url="http://127.0.0.1:11434")]).to_spec()
 
 
-HERE = ("localhost:9", "http://127.0.0.1:9/", "[::1]:9", "http://LOCALHOST.:9", "http://[0:0::1]:9")
+HERE = ("localhost:9", "http://127.0.0.1:9/", "http://[::ffff:127.0.0.1]:9", "http://LOCALHOST.:9")
+HERE_BY_IPV6 = ("localhost:9", "[::1]:9", "http://[0:0::1]:9", "http://ip6-localhost:9")
 
 
 @pytest.mark.parametrize(
     "names",
     [
         *combinations(HERE, 2),
+        *combinations(HERE_BY_IPV6, 2),
         ("http://a", "http://a:80"),
         ("https://a:443", "https://A"),
+        ("http://a.example:9", "http://a.example.:9"),
         # An Ollama server has both APIs.
         ("http://gpu:11434", "http://GPU:11434/v1/"),
         ("http://a/ollama", "a:80/ollama/v1"),
@@ -483,6 +486,7 @@ def test_one_server_under_two_names_is_refused(names: tuple[str, str]) -> None:
 def test_two_servers_are_two() -> None:
     urls = [
         "http://127.0.0.1:9",
+        "http://[::1]:9",
         "http://localhost:8",
         "http://127.0.0.2:9",
         "http://localhost:9/a",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         names_block,
         node_url,
         openai_url,
+        same_server,
         server_url,
         short_name,
         url_from_environment,

@@ -85,19 +85,31 @@ def node_url(text: str) -> str:
     return openai_url(text) if is_openai_address(text) else base_url(text)
 
 
-def server_url(url: str) -> str:
+def server_url(url: str, *, localhost: str = "127.0.0.1") -> str:
     """Return one URL for all ways to write the base URL of one server: its default port, loopback, and both APIs.
 
-    No name is resolved, so a name and its address stay two servers.
+    No name is resolved, so a name and its address stay two servers. 127.0.0.1 and ::1 are two servers, too: each may
+    have its own.
+
+    Args:
+        localhost: The address of `localhost`; Ollama listens at 127.0.0.1 by default.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
-    if host.rstrip(".") in LOOPBACK_NAMES or (_is_ipv6(host) and ipaddress.IPv6Address(host).is_loopback):
-        host = "127.0.0.1"
-    host = f"[{ipaddress.IPv6Address(host)}]" if _is_ipv6(host) else host
+    host, port = (parts.hostname or "").rstrip("."), parts.port
+    if host in LOOPBACK_NAMES:
+        host = "::1" if host.startswith("ip6-") else localhost
+    if _is_ipv6(host):
+        address = ipaddress.IPv6Address(host)
+        host = str(address.ipv4_mapped or f"[{address}]")
     # Ollama serves OpenAI's API too, with the same model in the same slots.
     path = parts.path.removesuffix(OPENAI_PATH)
     return _join(parts.scheme, host, None if port in (None, _PORTS[parts.scheme]) else str(port), path)
+
+
+def same_server(one: str, other: str) -> bool:
+    """Return whether two base URLs name one server, or may: `localhost` is 127.0.0.1 or ::1; clients try both."""
+    both = ("127.0.0.1", "::1")
+    return any(server_url(one, localhost=each) == server_url(other, localhost=each) for each in both)
 
 
 def url_from_environment(environ: Mapping[str, str] = os.environ) -> str | None:
