@@ -15,12 +15,12 @@ import pytest
 
 from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import TableDamaged, TableError, TableMissing
-from prefect_ollama.blocks.lance import Store, StoreSpec, maintain
+from prefect_ollama.blocks.lance import Store, StoreSpec, commits, maintain
 from prefect_ollama.blocks.lance import _schema as schema
 from prefect_ollama.blocks.lance._damage import failure
 from prefect_ollama.blocks.lance._error_text import short
 from prefect_ollama.blocks.lance._failure_kind import kind_of
-from prefect_ollama.blocks.lance.commits import create_table
+from prefect_ollama.blocks.lance.commits import ATTEMPTS, create_table
 from prefect_ollama.blocks.lance.opening import connect, open_tables
 from tests.other_user import needs_root, open_folder
 from tests.store_samples import IDENTITY, chunk_rows, embedded, sentences, vector_of
@@ -320,6 +320,11 @@ def test_wrong_rights_are_told_as_such(good: Path, readable: Path) -> None:
         ("Generic S3 error: 403 Forbidden", "rights"),
         ("Schema error: No field named such", "other"),
         ("Commit conflict for version 7", "other"),
+        ("Commit conflict for version 403", "other"),
+        ("Generic S3 error: Client error with status 403: ", "rights"),
+        ("Generic LocalFileSystem error: Unable to sync: Connection timed out (os error 110)", "disk"),
+        ("Generic S3 error: tcp connect error: Connection timed out (os error 110)", "other"),
+        ("Generic S3 error: operation timed out", "other"),
     ],
 )
 def test_causes_are_told_apart(text: str, kind: str) -> None:
@@ -414,6 +419,7 @@ FAILS = "its disk, or the server of its share, fails"
         (errno.EIO, FAILS, "Check the disk, or mount the share again, for '/data/db'"),
         (errno.ESTALE, FAILS, "mount the share again"),
         (errno.ENOTCONN, FAILS, "mount the share again"),
+        (errno.ETIMEDOUT, FAILS, "mount the share again"),
         (errno.EHOSTDOWN, FAILS, "mount the share again"),
         (errno.ENOSPC, "the disk is full", "Make free space in '/data/db'"),
         (errno.EDQUOT, "a quota or size limit is reached", "Make free space"),
@@ -449,6 +455,32 @@ def test_a_disk_that_fails_is_named_with_what_helps(
             with pytest.raises(TableError, match=cause):
                 call(spec)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), 1),
+        (RuntimeError("Generic LocalFileSystem error: Connection timed out (os error 110)"), 1),
+        (RuntimeError("No space left on device (os error 28) at path '/data/conflicts/db'"), 1),
+        (RuntimeError("Generic S3 error: operation timed out"), ATTEMPTS),
+        (RuntimeError("Commit conflict for version 403"), ATTEMPTS),
+    ],
+)
+def test_only_another_writer_or_a_slow_store_is_tried_again(
+    error: Exception, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "pause", lambda _: None)
+    tried = []
+
+    def fail() -> None:
+        tried.append(error)
+        raise error
+
+    with pytest.raises(TableError, match="cannot be written") as caught:
+        commits.commit("It cannot be written", fail)
+    assert len(tried) == tries
+    assert (tries == 1) == ("Run it again;" not in caught.value.remedy)
 
 
 def test_a_temporary_folder_without_rights_is_named() -> None:

@@ -13,14 +13,16 @@ _SIGNS: Final[tuple[tuple[Kind, str], ...]] = (
     # LanceDB makes a version by a hard link. File systems without them refuse it as if a right were missing.
     ("links", r"unable to (rename|copy) file\b.*os error (1|38|95)\b|filesystem does not support"),
     ("files", r"too many open files|os error 2[34]\b"),
-    ("rights", r"permission denied|os error 13\b|access ?denied|forbidden|\b403\b|os error 1\b"),
+    ("rights", r"permission denied|os error 13\b|access ?denied|forbidden|status:? 403\b|os error 1\b"),
     ("read-only", r"read-only file system|os error 30\b"),
     ("full", r"no space left|os error (28|122|27)\b|quota|file too large|storage full"),
-    # A local disk, and the server of a mounted one. The words, because numbers differ between systems.
+    # A local disk, and the server of a mounted one. The words, because numbers differ between systems. Connections to
+    # object stores may time out too, and are tried again.
     (
         "disk",
         r"input/output error|stale (nfs )?file handle|remote i/o error|transport endpoint is not connected|host is down"
-        r"|no such device|device not configured",
+        r"|no such device|device not configured|errno (110|60)\]"
+        r"|(?<!connect error: )(?<!connection error: )(connection|operation) timed out \(os error",
     ),
     (
         "newer",

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance._damage import UNCHANGED, failure
+from prefect_ollama.blocks.lance._failure_kind import kind_of
 from prefect_ollama.blocks.lance.opening import connect, open_table
 from prefect_ollama.blocks.lance.spec import StoreSpec
 from prefect_ollama.blocks.private_files import close_as_parent
@@ -73,7 +74,9 @@ def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) ->
         except TableError:
             raise
         except Exception as error:
-            lost = any(word in str(error).lower() for word in _LOST)
+            # The text may also name a folder, which may hold any of these words.
+            text = str(error).lower() if kind_of(error) in ("other", "damaged") else ""
+            lost = any(word in text for word in _LOST)
             if not lost or attempt == ATTEMPTS:
                 state = "Earlier commits stay; nothing of this step was committed."
                 remedy = "Run it again; it goes on from there."
