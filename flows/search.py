@@ -21,7 +21,7 @@ from prefect_ollama.flows.base import (
 from prefect_ollama.flows.parameters import shown
 from prefect_ollama.tasks.answer import search_table, show_pages
 from prefect_ollama.tasks.prefect_state import Opaque
-from prefect_ollama.tasks.searching import JUDGE, RERANK_TIMEOUT_S, open_corpus
+from prefect_ollama.tasks.searching import JUDGE, RERANK_TIMEOUT_S, Connections, open_corpus, reranker_of
 
 
 def _can_judge(given: Mapping[str, Any]) -> None:
@@ -29,7 +29,8 @@ def _can_judge(given: Mapping[str, Any]) -> None:
     reranker = (given["reranker"] or "").strip()
     store, only_addresses = filter_fits(given), addresses_fit(given)
     if store is not None and only_addresses and reranker.partition(":")[0] == JUDGE:
-        open_corpus(store.spec, given["cluster"], model=given["model"], reranker=reranker).close()
+        judge = reranker_of(reranker)
+        Connections(store, given["cluster"], given["model"], None, None, reranker=judge).refuse_no_judge()
 
 
 @flow(

@@ -93,6 +93,19 @@ def test_wrong_parameters_start_no_server(
         call(place)
 
 
+def test_a_check_opens_the_table_once(place: LanceTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, init = [], Store.__init__
+
+    def count(store: Store, spec: StoreSpec) -> None:
+        opened.append(spec)
+        init(store, spec)
+
+    monkeypatch.setattr(Store, "__init__", count)
+    with pytest.raises(ServerStarted):
+        search("x", URL, place, reranker="judge:qwen3")
+    assert len(opened) == 1
+
+
 def test_parameters_that_may_work_go_on(place: LanceTable, tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     for call in (
