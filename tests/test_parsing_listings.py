@@ -86,6 +86,19 @@ def test_a_listing_keeps_its_lines_and_its_columns(read: Callable[..., ParsedDoc
     assert [listing.text[end - 1] for end in listing.ends] == ["\n"] * CODE.count("\n")
 
 
+def test_what_a_listing_keeps_does_not_count_as_left_out(read: Callable[..., ParsedDocument]) -> None:
+    text = "total = (spring-\n         neap)\nprint('.........')\nprint(total)"
+
+    def draw(page: pymupdf.Page) -> None:
+        prose(page, 100)
+        code(page, 160, text)
+        prose(page, 250)
+
+    document = read(draw)
+    assert blocks(document)[1].text == text
+    assert document.dropped == {}
+
+
 def test_a_long_listing_in_smaller_type_does_not_make_headings_of_the_text(
     read: Callable[..., ParsedDocument],
 ) -> None:

@@ -93,8 +93,10 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
             block = _table_block(piece, piece.table, text_cleanup, found)
             if not any(character.isalnum() for character in block.text):
                 continue  # Rules and leaders drawn with characters.
-        elif piece.code and text_cleanup.keeps(piece.text):
-            block = Block("code", piece.text, _box(piece), ends=_ends(piece.text.split("\n")))
+        elif piece.code and piece.text.strip(" \n.·…_"):  # Dots alone are leaders.
+            block = _code_block(piece, text_cleanup)
+            if not block.text.strip():
+                continue
         else:
             text, ends = text_cleanup.lines(piece.text)
             if page.vertical:
@@ -106,9 +108,7 @@ def _blocks(page: RawPage, body_size: int, levels: dict[int, int], dropped: Coun
                 continue
             box = _box(piece)
             level = levels.get(id(piece))
-            if piece.code:
-                block = _code_block(piece, text_cleanup)
-            elif piece.margin:
+            if piece.margin:
                 block = Block("margin", text, box, 0, False, ends)
             elif level is not None:
                 block = Block("heading", text, box, level)

@@ -128,14 +128,6 @@ class TextCleanup:
             return [[self.running(cell) for cell in row] for row in rows]
         return [[self.running(cell) if "\n" in cell else cell for cell in row] for row in rows]
 
-    def keeps(self, text: str) -> bool:
-        """Return whether `exact` changes no line of a text, and `lines` leaves out nothing but spaces."""
-        return (
-            text.isascii()
-            and text.replace("\n", "").isprintable()
-            and not ("-\n" in text or "- \n" in text or LEADERS.search(text))
-        )
-
     def lines(self, text: str) -> tuple[str, tuple[int, ...]]:
         """Make one line of text of several, and say where each of these but the last ends in it."""
         text = text.strip(" ").replace(" \n", "\n")
