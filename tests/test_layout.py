@@ -43,6 +43,29 @@ def test_every_package_says_what_it_is_and_lists_its_names(name: str) -> None:
         _ = package.nothing_of_this_name
 
 
+def lazy_names(package: str) -> Iterator[str]:
+    """Names that a package loads at their first use, without modules of it."""
+    for node in ast.parse(inspect.getsource(importlib.import_module(package))).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for each in node.body:
+                if isinstance(each, ast.ImportFrom) and each.module != package:
+                    yield from (alias.name for alias in each.names)
+
+
+def test_no_module_has_the_name_of_something_that_its_package_loads_lazily() -> None:
+    """An import of the module would put it in the place of that."""
+    known = {name for name, _ in modules()}
+    packages = [*PACKAGES, *LAYERS]
+    assert sum(1 for package in packages for _ in lazy_names(package)) > 100
+    hidden = [
+        f"{package}.{name}"
+        for package in packages
+        for name in lazy_names(package)
+        if f"{package}.{name}" in known
+    ]
+    assert hidden == []
+
+
 def test_only_listed_names_are_imported_from_other_packages() -> None:
     """A module imports from another package by the package, and from its own by module."""
     known = {name for name, _ in modules()}
