@@ -248,5 +248,6 @@ def _cannot_use(what: str, value: object, error: ValidationError, option: str = 
     return ConfigurationError(
         f"The {what} {shown!r} cannot be used: {reason}.",
         state="Nothing was started.",
-        remedy=f"Correct it (`--{option or what}`).",
+        # The form of a flow has one field for clusters and nodes.
+        remedy=f"Correct *{'Cluster' if what == 'node' else what.title()}* (`--{option or what}`).",
     )

@@ -181,7 +181,7 @@ def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...])
             status=FAILED,
             kind="no-text",
             reason=_no_text(parsed),
-            remedy="If its pages are pictures of text, turn OCR on.",
+            remedy="If its pages are pictures of text, use *OCR* (`--ocr`).",
         )
     return row
 

@@ -540,7 +540,7 @@ def test_a_wrong_value_is_named_as_it_was_given(given: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve_cluster(["http://a", given])
     assert words in str(caught.value)
-    assert "Correct it (`--node`)." in str(caught.value)
+    assert "Correct *Cluster* (`--node`)." in str(caught.value)
     for hidden in ("Ollama Cluster", "field '", SECRET):
         assert hidden not in str(caught.value)
 

@@ -149,7 +149,7 @@ class VersionedTable:
             raise TableError(
                 f"Version {version} of {self._called} is not kept any more.",
                 state=UNCHANGED,
-                remedy="Maintenance deletes old versions after seven days, or as many as its option 'keep' says.",
+                remedy="Maintenance deletes old versions after seven days, or as many as *Keep* (`--keep-days`) says.",
             ) from error
         return type(self)(self._spec, table)
 

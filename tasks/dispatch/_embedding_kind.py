@@ -82,7 +82,7 @@ class EmbeddingKind(RequestKind):
                 f"{self._cluster.spec.model.name!r}.",
                 text=item.payload,
                 state="It was not cut.",
-                remedy="Split it into smaller texts, or raise num_ctx if the model can take more.",
+                remedy="Split it into smaller texts, or raise *Context* in the cluster if the model can take more.",
             )
         return TextError(
             f"it failed alone on {', '.join(sorted(item.failures))}, where canary texts did not "

@@ -162,8 +162,8 @@ def make_plan(
         raise ConfigurationError(
             f"All documents of {source.name!r} ({len(lost):,}) are gone, as when a disk or share is not mounted.",
             state="Nothing was removed.",
-            remedy="Check the folder and the patterns to exclude. If no document shall be left, run again and allow "
-            "an empty source.",
+            remedy="Check the folder and *Exclude* (`--exclude`). If no document shall be left, use *Allow empty* "
+            "(`--allow-empty`).",
         )
     return Plan(
         source.name,
