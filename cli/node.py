@@ -8,9 +8,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from prefect_ollama.options import examples, refuse_fractions
+from prefect_ollama.options import examples, refuse_slips
 
-app = App(name="prefect-ollama", version_flags=[], config=refuse_fractions)
+app = App(name="prefect-ollama", version_flags=[], config=refuse_slips)
 
 
 EXAMPLES = examples("prefect-ollama node --port 11435 --threads 2")

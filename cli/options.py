@@ -8,7 +8,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from cyclopts import App, ArgumentCollection, CoercionError, Parameter
+from cyclopts import UNSET, App, ArgumentCollection, CoercionError, Parameter
 from cyclopts.validators import Number
 
 from prefect_ollama.blocks.errors import ConfigurationError
@@ -33,18 +33,25 @@ def bounded(text: str, *, name: Sequence[str] | None = None, **bounds: float) ->
     return Parameter(name=name, help=text, validator=Number(**bounds))
 
 
-def refuse_fractions(_app: App, _names: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Refuse a fraction for a whole number, which Cyclopts would round. An app of Cyclopts takes it as `config`.
+def refuse_slips(_app: App, _names: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse values that commands would take for others. An app of Cyclopts takes it as `config`.
+
+    An empty value would be the default, or a folder: usually it is a variable of a script that is not set. Cyclopts
+    would round a fraction for a whole number.
 
     Raises:
-        CoercionError: An option for whole numbers has a value with a decimal point.
+        CoercionError: A value is empty, or an option for whole numbers has a value with a decimal point.
     """
     for argument in arguments:
         # The type of a number that may be absent or repeated is an argument of the option's type.
-        if int in (argument.hint, *get_args(argument.hint)):
-            for token in argument.tokens:
-                if "." in token.value:
-                    raise CoercionError(argument=argument, token=token, target_type=int)
+        whole = int in (argument.hint, *get_args(argument.hint))
+        for token in argument.tokens:
+            # An option that its name alone switches on has no text.
+            if not token.value.strip() and token.implicit_value is UNSET:
+                empty = "it is empty. Write a value, or leave it out."
+                raise CoercionError(msg=empty, argument=argument, token=token)
+            if whole and "." in token.value:
+                raise CoercionError(argument=argument, token=token, target_type=int)
 
 
 ExcludeOption = Annotated[

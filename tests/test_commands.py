@@ -339,6 +339,12 @@ class TestUsage:
             (("runs", "--limit", "0"), "Must be >= 1"),
             (("maintain", "--keep-days", "-1"), "Must be >= 0"),
             (("cache", "no-such-command"), "no-such-command"),
+            (("forget", ""), "it is empty. Write a value, or leave it out."),
+            (("ingest", "x", "--uri="), "Invalid value for --uri: it is empty."),
+            (("search", "x", "--cluster", ""), "Invalid value for --cluster: it is empty."),
+            (("search", "x", "-d", " "), "it is empty."),
+            (("ask", "x", "--show="), "it is empty."),
+            (("node", "--model-dir", ""), "it is empty."),
         ],
     )
     def test_at_the_command_line_itself(

@@ -76,7 +76,7 @@ def test_a_name_means_a_source_a_path_a_folder_or_a_pattern(
     assert {row.doc_id for row in documents_named([what], TABLE, source=source)} == set(found)
 
 
-@pytest.mark.parametrize("what", ["/b", "/a/o", "two", "*.txt", "/a/sub/two.pdf/x"])
+@pytest.mark.parametrize("what", ["", "/b", "/a/o", "two", "*.txt", "/a/sub/two.pdf/x"])
 def test_a_name_that_means_nothing_is_refused_with_what_there_is(what: str) -> None:
     with pytest.raises(ConfigurationError, match="no document") as caught:
         documents_named(["/a", what], TABLE)

@@ -113,7 +113,8 @@ def documents_named(
         manifest = of_source(source, manifest)
     found: dict[str, Document] = {}
     for name in what:
-        rows = _meant(name, manifest)
+        # An empty name would be a folder above all files.
+        rows = _meant(name, manifest) if name else []
         if not rows:
             among = f" of source {source!r}" if source is not None else ""
             raise ConfigurationError(
