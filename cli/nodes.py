@@ -64,8 +64,10 @@ def discover(
         tuple[int, ...], bounded("Port to ask; may be given several times.", gte=1, lte=65535)
     ] = (11434,),
     save: Annotated[bool, flag("Make a block for each server without one; no block is overwritten.")] = False,
-    most: Annotated[int, bounded("Maximum number of addresses in all networks together.", gte=1)] = 4096,
-    timeout: Annotated[float, bounded("Seconds to wait for a connection to an address.", gt=0)] = 1.0,
+    most: Annotated[
+        int, bounded("Maximum number of addresses in all networks together.", gte=1, lte=2**20)
+    ] = 4096,
+    timeout: Annotated[float, bounded("Seconds to wait for a connection to an address.", gt=0, lte=60)] = 1.0,
     out: PrintOptions = PRINT,
 ) -> int:
     """Look for Ollama servers in networks that you name."""

@@ -91,7 +91,7 @@ def maintain(
     table: TableOptions = TABLE,
     force: Annotated[bool, flag("Run all maintenance, even if it is not due.")] = False,
     keep_days: Annotated[
-        float, bounded("Days to keep old versions; older runs cannot be rolled back.", gte=0)
+        float, bounded("Days to keep old versions; older runs cannot be rolled back.", gte=0, lte=36_500)
     ] = 7.0,
     memory_mb: Annotated[int, bounded("Maximum memory in MiB.", gt=0)] = 4096,
     out: PrintOptions = PRINT,

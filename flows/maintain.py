@@ -28,7 +28,7 @@ def maintain_table(
     table: parameters.Table = None,
     force: Annotated[bool, shown("Force", "Do all of it, also where nothing is due.")] = False,
     keep_days: Annotated[
-        float, shown("Keep", "Days that old versions stay. Older runs can't be rolled back.", ge=0)
+        float, shown("Keep", "Days that old versions stay. Older runs can't be rolled back.", ge=0, le=36_500)
     ] = KEEP_DAYS,
     memory_mb: Annotated[int, shown("Memory", "MiB that maintenance may take.", gt=0)] = MEMORY_MB,
 ) -> Maintenance:

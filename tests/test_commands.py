@@ -338,6 +338,8 @@ class TestUsage:
             (("roll-back",), "requires an argument"),
             (("runs", "--limit", "0"), "Must be >= 1"),
             (("maintain", "--keep-days", "-1"), "Must be >= 0"),
+            (("maintain", "--keep-days", "1e300"), "Must be <= 36500"),
+            (("discover", "10.0.0.1", "--timeout", "61"), "Must be <= 60"),
             (("cache", "no-such-command"), "no-such-command"),
             (("forget", ""), "it is empty. Write a value, or leave it out."),
             (("ingest", "x", "--uri="), "Invalid value for --uri: it is empty."),

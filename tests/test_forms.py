@@ -149,6 +149,7 @@ def test_choices_are_lists() -> None:
         ("ingest_pdfs", {"source": "x", "reading": {"ocr_languages": ["../x"]}}, "Tesseract's names"),
         ("ingest_pdfs", {"source": "x", "cluster": []}, "at least 1 item"),
         ("maintain_table", {"keep_days": -1}, "greater than or equal to 0"),
+        ("maintain_table", {"keep_days": 1e300}, "less than or equal to 36500"),
         ("roll_back", {"run_id": ""}, "at least 1 character"),
     ],
 )

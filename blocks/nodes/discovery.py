@@ -90,7 +90,7 @@ async def discover(addresses: Sequence[str], ports: Sequence[int], *, timeout: f
             (found,) = await check_nodes([replace(NodeSpec.at(url), connect_timeout=timeout)])
             return found if found.ok else None
 
-    asked = [ask(address, port) for address, port in itertools.product(addresses, ports)]
+    asked = [ask(address, port) for address, port in itertools.product(addresses, dict.fromkeys(ports))]
     return [found for found in await asyncio.gather(*asked) if found is not None]
 
 
