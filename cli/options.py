@@ -195,4 +195,5 @@ def lines_of(file: Path, what: str) -> list[str]:
             state="Nothing was started.",
             remedy=f"Give a text file in UTF-8 with one {what} a line.",
         ) from None
-    return text.splitlines()
+    # Notepad writes a byte order mark.
+    return text.removeprefix("\ufeff").splitlines()

@@ -267,9 +267,9 @@ class TestOptions:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = tmp_path / "passwords"
-        file.write_text("one\n\n two\nthree\n", encoding="utf-8")
+        file.write_text("\ufeffone\n\n two\nthree\n", encoding="utf-8")
         monkeypatch.setenv(PASSWORD_VARIABLE, "four")
-        monkeypatch.setattr(sys, "stdin", io.StringIO("five\none\n"))
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\ufefffive\none\n"))
         found = ReadingOptions(passwords=PasswordOptions((file, Path("-")))).form().passwords
         assert [each.password.get_secret_value() for each in found] == [
             "one",
