@@ -11,7 +11,7 @@ from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from prefect_ollama.blocks.base import Secrets, StoredBlock, refuse_mask
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
-from prefect_ollama.blocks.lance import StoreSpec, open_tables
+from prefect_ollama.blocks.lance import StoreSpec, open_tables, refuse_unwritable
 from prefect_ollama.blocks.resolve import DEFAULT_TABLE
 from prefect_ollama.blocks.secrets import without_secrets
 from prefect_ollama.blocks.user_path import folder_of, is_file_url, with_home
@@ -27,7 +27,7 @@ class TableCheck:
     Attributes:
         uri: Folder or URL of the database.
         table: Name of the table.
-        ok: Whether the place can be read. A table that does not exist yet is ok.
+        ok: Whether the table can be read or, if it does not exist yet, be made there.
         exists: Whether the table exists.
         rows: Number of chunks.
         documents: Number of documents in its manifest.
@@ -156,6 +156,7 @@ class LanceTable(StoredBlock):
 def _check_tables(spec: StoreSpec) -> TableCheck:
     tables = open_tables(spec)
     if tables is None:
+        refuse_unwritable(spec)
         return TableCheck(spec.uri, spec.table, ok=True)
     chunks, documents, _ = tables
     return TableCheck(

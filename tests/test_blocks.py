@@ -747,6 +747,11 @@ def test_a_check_says_what_is_wrong_with_a_place(tmp_path: Path) -> None:
     broken = LanceTable(uri=str(tmp_path / "db"), table="broken").check()
     assert not broken.ok
     assert broken.error
+    (tmp_path / "file").touch()
+    for place in ("/proc/x", str(tmp_path / "file/db")):
+        nowhere = LanceTable(uri=place).check()
+        assert not nowhere.ok
+        assert "cannot be made" in nowhere.error
 
 
 @pytest.mark.slow  # the object store's client tries several times before it gives up
