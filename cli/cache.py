@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -37,12 +36,12 @@ def clear(*, folder: FolderOption = None, out: PrintOptions = PRINT) -> int:
 @guarded(first="Reading the vector cache…")
 def _show_stats(folder: str | None, *, empty: bool, out: PrintOptions) -> int:
     from prefect_ollama import render
-    from prefect_ollama.blocks.cache import CacheSpec, VectorCache
+    from prefect_ollama.blocks.cache import CacheSpec, VectorCache, holds_cache
     from prefect_ollama.blocks.resolve import default_cache
 
     spec = CacheSpec(folder) if folder is not None else default_cache()
     # Before the first run the default folder does not exist, which is not an error.
-    if folder is not None and not Path(spec.folder).is_dir():
+    if folder is not None and not holds_cache(spec.folder):
         raise ConfigurationError(
             f"There is no vector cache in {spec.folder!r}.",
             state="Nothing was changed.",

@@ -400,6 +400,19 @@ class TestUsage:
         assert captured.out == ""
 
 
+@pytest.mark.parametrize("order", [(), ("clear",)])
+def test_a_folder_that_is_no_cache_stays_as_it_is(
+    order: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "INFO")
+    (tmp_path / "a.pdf").touch()
+    tmp_path.chmod(0o755)
+    assert app(["cache", *order, "--folder", str(tmp_path)], result_action="return_value") == 2
+    assert "There is no vector cache in" in capfd.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["a.pdf"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.slow
 def test_a_dry_run_prints_pure_json_wherever_it_is_called(

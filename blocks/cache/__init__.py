@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from prefect_ollama.blocks.cache._salvage import holds_cache
     from prefect_ollama.blocks.cache.cache import VectorCache, shared_cache
     from prefect_ollama.blocks.cache.records import VectorSalt, vector_keys
     from prefect_ollama.blocks.cache.spec import (

@@ -100,6 +100,13 @@ _MAGIC: Final = b"PFOVEC1\n"
 _HEAD: Final = Struct("<8sIII")
 _SHAPE: Final = Struct("<II")
 SEGMENT: Final = re.compile(r"(\d{1,9})x(\d{1,6})-[0-9a-f]{32}\.segment")
+# Vectors of this format and of the earlier one, also in files that were set aside.
+_CACHE: Final = re.compile(rf"(vectors.*\.sqlite|{SEGMENT.pattern}).*")
+
+
+def holds_cache(folder: str) -> bool:
+    """Return whether a folder holds a cache. A `VectorCache` would close any other folder to other users."""
+    return any(_CACHE.fullmatch(each.name) for each in Path(folder).glob("*"))
 
 
 def _read_segment(path: Path) -> Iterator[tuple[bytes, int, bytes]]:
