@@ -162,6 +162,7 @@ def test_help_shows_defaults_as_a_user_would_type_them(capsys: pytest.CaptureFix
     assert "[default: (" not in said
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("path", list(leaves()), ids=" ".join)
 def test_help_ends_in_examples_that_can_be_typed(
     path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -110,6 +110,7 @@ def test_a_choice_of_types_has_a_titled_tab_for_each_and_blocks_are_picked(name:
             assert schema["definitions"][kind]["title"] == kind
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", FLOWS)
 def test_the_form_can_be_sent_as_it_opens(name: str) -> None:
     schema = form(FLOWS[name])
@@ -123,6 +124,7 @@ def test_the_form_can_be_sent_as_it_opens(name: str) -> None:
     assert opened.keys() | set(schema["required"]) == schema["properties"].keys()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_deployment_by_entrypoint_has_the_same_form(name: str) -> None:
     flow = FLOWS[name]
@@ -262,6 +264,7 @@ def test_the_server_refuses_what_the_form_does_not_allow(
     assert caught.value.response.status_code == 409
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "sent", "titles"),
     [

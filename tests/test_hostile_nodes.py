@@ -281,6 +281,7 @@ def test_the_figures_of_a_pull_are_believed_only_if_they_can_be() -> None:
 # Types
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -101,6 +101,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
         yield call
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_what_is_wrong_with_arguments_is_said_in_printable_words(path: tuple[str, ...], run: Any) -> None:
     run(*path, f"--{EVIL}")

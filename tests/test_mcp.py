@@ -185,6 +185,7 @@ def test_the_command_takes_passwords_but_not_from_the_clients_stdin(
     assert "gone" in capsys.readouterr().err
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [

@@ -92,6 +92,7 @@ def prove(*given: OpenAIServer | Node, **more: Any) -> VerifiedCluster:
         return asyncio.run(verify_cluster(cluster(*given, **more)))
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["yes", "no", "refuses"])
 @pytest.mark.parametrize("order", ["right", "shuffled", "unnumbered"])
@@ -200,6 +201,7 @@ def test_another_dimension_than_expected_is_refused() -> None:
         using(server, lambda it: it.embed(TEXTS, timeout=60, dimension=8))
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("status", "said", "error", "shown"),

@@ -598,6 +598,7 @@ def test_no_letter_is_lost_or_doubled(
         assert _unexplained(parser.parse(path), made) == (0, 0)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("*.pdf")))
 def test_no_letter_of_the_samples_is_lost_or_doubled(parser: Parser, name: str) -> None:
     with pymupdf.open(SAMPLES / name) as made:

@@ -43,6 +43,7 @@ def read(parser: Parser, tmp_path: Path) -> Callable[[str, str], list[str]]:
 Read = Callable[..., list[str]]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("font", ["tiro", "hebo", "cour"])
 @pytest.mark.parametrize(
     "text",
@@ -93,6 +94,7 @@ def test_letters_by_themselves_stay_so(read: Read, text: str) -> None:
     assert read(f"/F1 12 Tf ({text}) Tj")[0] == text
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("font", ["helv", "cour"])
 @pytest.mark.parametrize("aligned", [0, 0.5, 1])
 @pytest.mark.parametrize("rows", [("MILAW", "BATIM"), ("YNYYN", "NNYYN", "YYYNN"), ("31524", "86241")])

@@ -103,6 +103,7 @@ def test_the_kinds_that_the_readme_promises_are_there() -> None:
         assert len(list(invoice[1].widgets())) == 6
 
 
+@pytest.mark.sampled(70)
 @pytest.mark.parametrize("question", QUESTIONS + FRESH, ids=lambda q: q["question"][:60])
 def test_the_answer_stands_on_the_pages_of_the_label(question: dict[str, Any]) -> None:
     assert set(question) - {"ocr"} == {"question", "answer", "file", "pages", "language", "kind"}

@@ -126,6 +126,7 @@ print(json.dumps([str(embedded_model_dir()), extra_password(), "prefect" in sys.
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("files", "environment", "found"),
     [

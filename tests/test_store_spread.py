@@ -75,6 +75,7 @@ def test_a_hybrid_search_answers_from_more_pages_than_one_by_vector(store: Store
     assert [each.score for each in both] == sorted((each.score for each in both), reverse=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("limit", [1, 3, 8, 30, 200])
 def test_reading_no_more_rows_than_needed_changes_no_order(store: Store, limit: int) -> None:
     """The first hits are the same, however many are asked for, and all passages are found in the end."""

@@ -22,6 +22,7 @@ LOAD = 16
 """Processes that want a core all the time."""
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("seconds", [1.0, 5.0, 20.0, 600.0])
 @pytest.mark.parametrize("at", [0.001, 0.4, 3.0])
 @pytest.mark.parametrize("rates", [(200.0, 100.0, 10.0), (20.0,)])

@@ -69,6 +69,7 @@ def texts_of(made: Sequence[VirtualNode]) -> list[str]:
 BURSTS = [(0.25, 1.0), (0.25, 3.0), (0.5, 2.0), (0.1, 2.0), (0.75, 4.0), (0.25, 0.2)]
 
 
+@pytest.mark.sampled(5)
 # With each kind of bursts the dispatcher finds out the slots by itself; with one kind it begins with wrong ones, too.
 @pytest.mark.parametrize(
     ("duty", "period", "assumed"),

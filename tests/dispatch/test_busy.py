@@ -38,6 +38,7 @@ def right(asked: Sequence[str], vectors: np.ndarray) -> bool:
     return bool(np.allclose(vectors, wanted, atol=1e-5))
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     ("rates", "count", "overhead", "slots", "least"),
     [
@@ -129,6 +130,7 @@ def test_a_text_counts_for_the_node_whose_vector_is_used(
     assert sum(node.wasted for node in outcome.stats) > 0
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("at", "least"), [(1.5, 0.95), (2.0, 0.95), (2.25, 0.95), (2.5, 0.95), (3.0, 0.93)])
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_node_that_slows_goes_on_with_what_it_has_begun(
@@ -156,6 +158,7 @@ def test_wrong_vectors_in_mid_run_are_found_and_cost_seconds(
     assert outcome.seconds <= 3000 / others + 4.0
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("fault", ["lies_after", "mixes_after"])
 @pytest.mark.parametrize(
     "overtakes", [None, 2, 3, *(pytest.param(each, marks=pytest.mark.slow) for each in (4, 5))]
@@ -181,6 +184,7 @@ def test_wrong_vectors_of_requests_that_overtake_each_other_are_found(
     assert right(asked, outcome.embedded.vectors)
 
 
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("fault", ["lies_after", "mixes_after"])
 @pytest.mark.parametrize("stalls", [(0.1, 0.2), (0.3, 0.3)])
 @pytest.mark.parametrize("overtakes", [None, 2, 3])

@@ -68,6 +68,7 @@ QUICK = (
 )
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("fault", most_slow(FAULTS, but=QUICK))
 def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: str) -> None:
     settings, cause = FAULTS[fault]
@@ -90,6 +91,7 @@ def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: s
         assert dispatcher.idle
 
 
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - SILENT - {"huge"}))
 def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node], fault: str) -> None:
     settings, _ = FAULTS[fault]
