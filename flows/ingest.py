@@ -47,10 +47,11 @@ from prefect_ollama.tasks.scan import check_source, plan_source
 from prefect_ollama.tasks.verify_nodes import verify_nodes
 
 
-def _source_is_there(given: Mapping[str, Any]) -> None:
+def _places_fit(given: Mapping[str, Any]) -> None:
     try:
         found = table_exists(given)
     except TableMissing:
+        refuse_unwritable(resolve_table(given["table"]))
         found = None
     empty = given["advanced"].allow_empty
     check_source(given["source"], found, allow_empty=empty, exclude=given["exclude"])
@@ -62,7 +63,7 @@ def _source_is_there(given: Mapping[str, Any]) -> None:
     description="Bring a LanceDB table in step with a folder of PDFs, embedded by all nodes of a cluster.",
     task_runner=IngestTaskRunner(),  # type: ignore[arg-type]  # TaskRunner is invariant in its future
 )
-@check_first(addresses_fit, _source_is_there)
+@check_first(addresses_fit, _places_fit)
 def ingest_pdfs(
     source: parameters.Source,
     cluster: parameters.Cluster = None,

@@ -11,7 +11,7 @@ import pytest
 from prefect.exceptions import ParameterTypeError
 
 from prefect_ollama.blocks import LanceTable
-from prefect_ollama.blocks.errors import ConfigurationError, TableMissing
+from prefect_ollama.blocks.errors import ConfigurationError, TableError, TableMissing
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.flows import (
     Advanced,
@@ -67,6 +67,7 @@ def place(tmp_path: Path) -> LanceTable:
         (lambda _: ingest_pdfs("/no/such/*.pdf"), ConfigurationError, "'/no/such' is not there"),
         (lambda _: ingest_pdfs("@/no/such/list"), ConfigurationError, "list of files .* cannot be read"),
         (lambda _: ingest_pdfs(os.curdir, "ftp://x"), ConfigurationError, "must begin with http"),
+        (lambda _: ingest_pdfs(os.curdir, table="/proc/x/"), TableError, "cannot be made"),
         (lambda _: search("x", mode="nonsense"), ParameterTypeError, "mode"),
         (lambda _: search("x", table=ABSENT), TableMissing, "no table"),
         (lambda at: search("x", URL, at, reranker="judge"), ConfigurationError, "No chat model .* judge"),
@@ -114,7 +115,7 @@ def test_parameters_that_may_work_go_on(place: LanceTable, tmp_path: Path) -> No
         lambda: maintain_table("block:of-a-server"),
         lambda: check_nodes("cluster-of-a-server"),
         lambda: research("x", URL, place, chat_model="qwen3"),
-        lambda: ingest_pdfs(str(tmp_path), table=ABSENT),
+        lambda: ingest_pdfs(str(tmp_path), table=tmp_path / "new"),
         # The table decides whether a folder that is gone is meant.
         lambda: ingest_pdfs(gone, table=place, advanced=Advanced(allow_empty=True)),
         # Prefect reports a wrong call with its own state.
