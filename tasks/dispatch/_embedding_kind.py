@@ -58,10 +58,12 @@ class EmbeddingKind(RequestKind):
     def answer_check(self, nodes: Sequence[Node], now: float) -> AnswerCheck:
         """Return the check that compares vectors with canaries and with other nodes."""
         cluster = self._cluster
-        complete = len(cluster.verifications) == len(cluster.spec.nodes)
+        known, build = cluster.verifications.values(), cluster.reference.build
+        complete = len(known) == len(cluster.spec.nodes)
         # A node that joins later may differ in any script.
         other = cluster.other_scripts if complete else [script.name for script in SCRIPTS]
-        return Verification(nodes, cluster.reference, now, other)
+        one_build = complete and all(build) and all((each.digest, each.version) == build for each in known)
+        return Verification(nodes, cluster.reference, now, other, one_build=one_build)
 
     def send(
         self, client: Endpoint, payloads: Sequence[str], *, timeout: float, progress: Callable[[float], None]

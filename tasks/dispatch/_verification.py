@@ -28,8 +28,9 @@ from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck, Carried, Fi
 # A node is checked after this many seconds at the latest, while more work comes.
 CHECK_INTERVAL_S = 3.0
 
-# Lowest cosine of two nodes' vectors of one chunk. It is lower than the bound of canaries: canaries identify the
-# model, and this bound only has to find mixed up and corrupted answers.
+# Lowest cosine of two nodes' vectors of one chunk, if the nodes have different builds: they may cut a rare symbol of a
+# chunk into other tokens. Nodes of one build cut all texts alike, so the bound of canaries also applies to chunks.
+# Other quantizations of a model give 0.9990 to 0.9999, which only that bound tells.
 SAME_TEXT_COSINE = 0.999
 
 # Failed checks by other nodes after which an answer is discarded, if its own node no longer works.
@@ -54,14 +55,22 @@ class Verification(AnswerCheck):
         reference: The fingerprint of the model.
         now: The time.
         other_scripts: Scripts in which nodes differ. Texts in them check no node.
+        one_build: Whether all nodes have the digest and version of the reference.
     """
 
     def __init__(
-        self, nodes: Sequence[Node], reference: Fingerprint, now: float, other_scripts: Collection[str] = ()
+        self,
+        nodes: Sequence[Node],
+        reference: Fingerprint,
+        now: float,
+        other_scripts: Collection[str] = (),
+        *,
+        one_build: bool = False,
     ) -> None:
         self._other_scripts = other_scripts
         self._canaries = [reference.canary(text) for text in SHORT]
         self._least = least_cosine(reference, reference)
+        self._least_text = self._least if one_build else SAME_TEXT_COSINE
         self._answers = UnconfirmedAnswers(nodes, now)
         self._nodes = self._answers.nodes
         self._lost: list[tuple[Node, list[Item]]] = []
@@ -225,7 +234,7 @@ class Verification(AnswerCheck):
         held = self._nodes[check.node].held
         if check.vector is None or (answer := held.get(check.request)) is None:
             return  # it has not answered yet, or its answer is confirmed or discarded
-        if cosine(check.vector, answer.vectors[check.index]) >= SAME_TEXT_COSINE:
+        if cosine(check.vector, answer.vectors[check.index]) >= self._least_text:
             found.confirmed += self._answers.confirm(check.node, check.request)
         else:
             found.failed_checks.append((check.node, _wrong_vector(check.node, "a text")))

@@ -133,6 +133,25 @@ def test_no_order_is_believed_that_stalls_of_this_process_may_have_made(
     assert not done or right([asked[i] for i in done], embedded.vectors[done])
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param([VirtualNode(400.0), lies(20.0, 5, lies_by=0.9995)], id="slow, checked by texts"),
+        pytest.param([VirtualNode(400.0), lies(60.0, 5, lies_by=0.9995)], id="less slow"),
+        pytest.param([VirtualNode(100.0), lies(100.0, 12, lies_by=0.9995)], id="checked by canaries"),
+        pytest.param([lies(400.0, 10, lies_by=0.9995), VirtualNode(60.0)], id="fast"),
+    ],
+)
+def test_another_quantization_that_a_node_loads_in_mid_run_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, made: list[VirtualNode]
+) -> None:
+    asked = [f"{i} ".ljust(800, "x") for i in range(2000)]
+    outcome = embed(monkeypatch, made, asked)
+    assert any(stats.errors for stats in outcome.stats)
+    wanted = np.stack([expected_vector(text, DIMENSION) for text in asked])
+    assert np.einsum("ij,ij->i", outcome.embedded.vectors, wanted).min() > 0.9999
+
+
 @pytest.mark.parametrize(("turn", "after"), [(0.05, 3), (0.1, 5), (0.3, 7)])
 def test_an_answer_that_was_read_beside_a_failed_check_is_discarded_too(
     monkeypatch: pytest.MonkeyPatch, turn: float, after: int

@@ -33,6 +33,7 @@ from tests.nodes import expected_vector
 from tests.nodes.bursts import ALWAYS, Bursts, least_time
 
 DIMENSION = 8
+VERSION = "0.33.0"
 SIZE = 64
 """Texts of the requests that saturate a node."""
 
@@ -104,6 +105,7 @@ class VirtualNode:
         overtakes: One request in so many is there in a third of the time, before those sent together with it; None
             for none.
         lies_after: Requests after which it gives other vectors; None never.
+        lies_by: Cosine of these to the right ones, as of another quantization; 0 for another model.
         heals: Whether it gives right vectors again from its first probe on.
         mixes_after: Requests after which it gives vectors in the wrong order, where there is more than one; None never.
         dies_after: Requests after which it can't be reached; None never.
@@ -119,6 +121,7 @@ class VirtualNode:
     latency: float = 0.004
     overtakes: int | None = None
     lies_after: int | None = None
+    lies_by: float = 0.0
     heals: bool = False
     mixes_after: int | None = None
     dies_after: int | None = None
@@ -182,7 +185,9 @@ class VirtualClient:
         async with self.virtual.queue:
             await self.virtual.serve(self.virtual.count(texts))
         await asyncio.sleep(self.virtual.latency / 2)
-        return Answer(np.roll(_vectors(texts, "b" if lies else "a"), int(mixes), axis=0), 0)
+        near = self.virtual.lies_by
+        vectors = _vectors(texts, "b" if lies and not near else "a", near if lies and near else 1.0)
+        return Answer(np.roll(vectors, int(mixes), axis=0), 0)
 
     async def build(self, *, timeout: float = 30.0) -> NodeModel:
         """What it is."""
@@ -190,7 +195,7 @@ class VirtualClient:
         self._be_there()
         if self.virtual.heals:
             self.virtual.lies_after = self.virtual.mixes_after = None
-        return NodeModel("", "digest")
+        return NodeModel(VERSION, "digest")
 
     def _be_there(self) -> None:
         gone, now = self.virtual.gone, asyncio.get_running_loop().time()
@@ -245,9 +250,9 @@ def embed(
             rate_model.waves.adopt(assumed)
 
         patch.setattr(RateModel, "start_over", assume)
-    reference = Fingerprint.measured(CANARIES, _vectors(CANARIES, "a"), digest="digest")
+    reference = Fingerprint.measured(CANARIES, _vectors(CANARIES, "a"), digest="digest", version=VERSION)
     verifications = {
-        name: NodeVerification(name, "", "digest", node.seconds(node.count(SHORT)) + node.latency)
+        name: NodeVerification(name, VERSION, "digest", node.seconds(node.count(SHORT)) + node.latency)
         for name, node in VirtualClient.nodes.items()
     }
     each = tuple(NodeSpec(name, max_request_texts=most) for name in verifications)
@@ -272,5 +277,5 @@ def possible(made: Sequence[VirtualNode], texts: int) -> float:
     return least_time(texts, [(node.saturated, node.bursts) for node in made])
 
 
-def _vectors(texts: Sequence[str], weights: str) -> Vectors:
-    return np.stack([expected_vector(text, DIMENSION, weights) for text in texts]).astype(np.float32)
+def _vectors(texts: Sequence[str], weights: str, cosine: float = 1.0) -> Vectors:
+    return np.stack([expected_vector(text, DIMENSION, weights, cosine=cosine) for text in texts])
