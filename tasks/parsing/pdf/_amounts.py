@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 
 # Letters before the sign distinguish dollars: US$, C$, HK$.
@@ -89,7 +88,7 @@ def _divided(word: Word) -> list[Word]:
     match = _LAST_SIGN.match(word.text.rstrip())
     if match is None:
         return [word]
-    places = edges(word.line, word.text)
+    places = word.edges()
     end, start = match.end("first"), match.start("sign")
     return [
         replace(word, text=word.text[:end], x1=places[end - 1][1]),

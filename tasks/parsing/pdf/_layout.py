@@ -140,6 +140,16 @@ class RawPage:
         """Characters on the page, white space not counted."""
         return sum(len("".join(piece.text.split())) for piece in self.pieces)
 
+    def mirror(self) -> None:
+        """Exchange left and right, so that rules for text from left to right apply to text from right to left."""
+        width = int(self.width * SCALE)
+        for piece in self.pieces:
+            piece.x0, piece.x1 = width - piece.x1, width - piece.x0
+            if piece.rows:
+                piece.rows = [
+                    [Cell(width - x1, width - x0, text) for x0, x1, text in row] for row in piece.rows
+                ]
+
 
 def letters_and_digits(text: str) -> str:
     """Return a text without spaces, signs and case, to compare it with another one."""

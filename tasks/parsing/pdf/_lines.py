@@ -15,6 +15,7 @@ from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock
 _SMALL: Final = 0.55
 # Hebrew, Arabic and related scripts. Their lines begin at the right edge.
 RIGHT_TO_LEFT: Final = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+LATIN: Final = re.compile("[A-Za-z]")
 # Characters that cannot be a cell alone: frames are drawn with letters that show as these.
 _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffd]*")
 
@@ -25,6 +26,12 @@ _COLUMN_CHARACTERS: Final = 25
 
 # Left and right edge in points, text.
 LineCell = tuple[float, float, str]
+
+
+def is_right_to_left(text: str) -> bool:
+    """Return whether most letters of a text are of scripts that are written from right to left."""
+    count = 0 if text.isascii() else len(RIGHT_TO_LEFT.findall(text))
+    return count > 0 and count > len(LATIN.findall(text))
 
 
 class Lines:
@@ -79,19 +86,26 @@ class Lines:
                 for column in columns:
                     column[kept] = column[i]
         del self.text[kept + 1 :]
+        for i, cells in self.cells.items():
+            if is_right_to_left(self.text[i]):
+                cells.sort(reverse=True)
+                self.text[i] = " ".join(text for _, _, text in cells)
 
     def _follows(self, kept: int, x0: float, x1: float, text: str) -> bool:
         """Return whether a line goes on with another on its baseline; notes the cells where there is a wide gap."""
         size, end = self.size[kept], self.x1[kept]
-        if x0 < end - size:
-            return x1 <= self.x0[kept] + size and RIGHT_TO_LEFT.search(self.text[kept]) is not None
+        gap = x0 - end
+        if gap < -size:
+            gap = self.x0[kept] - x1
+            if gap < -size or RIGHT_TO_LEFT.search(self.text[kept]) is None:
+                return False
         cells = self.cells.get(kept)
-        if x0 - end > 1.5 * size and not _NOTHING.fullmatch(text):
+        if gap > 1.5 * size and not _NOTHING.fullmatch(text):
             cells = cells or [(self.x0[kept], end, self.text[kept])]
             self.cells[kept] = [*cells, (x0, x1, text)]
         elif cells:
-            begin, _, before = cells[-1]
-            cells[-1] = (begin, x1, f"{before} {text}")
+            begin, before_end, before = cells[-1]
+            cells[-1] = (min(begin, x0), max(before_end, x1), f"{before} {text}")
         return True
 
     def rows(self) -> Iterator[Row]:

@@ -98,8 +98,10 @@ def places_of(
     every = _page_letters(page, regions)
     read = [each for each in every if each[3] < len(regions)] or every
     best: list[int] = []
-    # Cells of a table may be stored column by column, and its text in the passage goes row by row.
-    for order in (read, sorted(read, key=lambda each: (round(each[2].y1), each[2].x0))):
+    # Cells of a table may be stored column by column, and its text in the passage goes row by row, in some scripts
+    # from right to left.
+    by_rows = (sorted(read, key=lambda each: (round(each[2].y1), way * each[2].x0)) for way in (1, -1))
+    for order in (read, *by_rows):
         text = "".join(each[0] for each in order)
         found = _found(text, wanted, before, after, repeated=quoted["repeated"])
         if len(found) > len(best):

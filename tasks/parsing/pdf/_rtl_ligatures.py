@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
 
@@ -36,17 +37,12 @@ def with_ligatures_in_order(blocks: list[TextBlock], text: bytes) -> list[TextBl
 
 
 def _in_order(line: list[Glyph]) -> str:
-    return "".join(letter for part in _ligatures(line) for letter in reversed(part))
+    return "".join(letter.text for part in ligatures(line) for letter in reversed(part))
 
 
-def _ligatures(line: list[Glyph]) -> list[list[str]]:
-    """Divide a line into ligatures, each from its last letter to its first, and single letters."""
-    parts: list[list[str]] = [[]]
-    for glyph, following in zip(line, [*line[1:], None], strict=True):
-        parts[-1].append(glyph.text)
-        if following is None or not _is_inner(glyph, following):
-            parts.append([])
-    return parts
+def ligatures(line: list[Glyph]) -> list[list[Glyph]]:
+    """Divide a line into ligatures, whose last letter in MuPDF's order has all of their width, and single letters."""
+    return list(runs(line, lambda glyph, following: not _is_inner(glyph, following)))
 
 
 def _is_inner(glyph: Glyph, following: Glyph) -> bool:

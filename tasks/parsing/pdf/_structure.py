@@ -13,6 +13,7 @@ from prefect_ollama.tasks.parsing.document import Block, Box, Page
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf._headings import find_headings
 from prefect_ollama.tasks.parsing.pdf._layout import LONE_DOTS, NOTE_SIZE, SCALE, Piece, RawPage, Table
+from prefect_ollama.tasks.parsing.pdf._lines import is_right_to_left
 from prefect_ollama.tasks.parsing.pdf._paragraph_parts import join_parts_of_paragraphs
 from prefect_ollama.tasks.parsing.pdf._reading_order import arrange, merge_lines
 from prefect_ollama.tasks.parsing.pdf._running_heads import drop_running_heads
@@ -44,8 +45,13 @@ def build_pages(
     """
     for page in raw:
         dropped.characters["copy"] += page.copied
+        mirrored = not page.plain and is_right_to_left("".join([piece.text for piece in page.pieces]))
+        if mirrored:
+            page.mirror()
         arrange(page)
         tables_of_rows(page)
+        if mirrored:
+            page.mirror()
     merge_lines(raw)
     body_size = _body_size(raw)
     if not running_heads:

@@ -25,6 +25,7 @@ class Word:
         baseline: Height of its baseline.
         place: Number of its block, and of its line in the block.
         also: Numbers of block and line of further lines that belong to it.
+        mirrored: Whether left and right are exchanged, as in tables that are written from right to left.
     """
 
     x0: float
@@ -38,6 +39,18 @@ class Word:
     line: Line
     column: int = -1
     also: tuple[tuple[int, int], ...] = ()
+    mirrored: bool = False
+
+    def in_mirror(self) -> Word:
+        """Return the word with its left and right edge exchanged."""
+        return replace(self, x0=-self.x1, x1=-self.x0, mirrored=not self.mirrored)
+
+    def edges(self) -> list[tuple[float, float]]:
+        """Return the left and right edge of every character; guessed for a mirrored word."""
+        if not self.mirrored:
+            return edges(self.line, self.text)
+        step = (self.x1 - self.x0) / len(self.text)
+        return [(self.x0 + i * step, self.x0 + (i + 1) * step) for i in range(len(self.text))]
 
 
 # Left and right edges, in points.
@@ -120,7 +133,7 @@ def _parted(word: Word, columns: Columns) -> list[Word]:
     ]
     if not gaps or not spaces:
         return [word]
-    places = edges(word.line, word.text)
+    places = word.edges()
     slack = 0.4 * word.size
     parts: list[Word] = []
     start = 0

@@ -9,7 +9,6 @@ from statistics import median
 from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year
-from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_under
 
 # Maximum number of lines above a table that may be its header.
@@ -128,7 +127,7 @@ def _placed(row: list[Word], columns: Columns) -> list[Word]:
     for cell in row:
         words = cell.text.split()
         if len(words) > 1 and all(map(is_year, words)):
-            places = edges(cell.line, cell.text)
+            places = cell.edges()
             for match in re.finditer(r"\S+", cell.text):
                 x0, x1 = places[match.start()][0], places[match.end() - 1][1]
                 found.append(replace(cell, text=match[0], x0=x0, x1=x1))

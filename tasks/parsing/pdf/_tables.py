@@ -23,6 +23,7 @@ from prefect_ollama.tasks.parsing.pdf._layout import (
     around,
     table_piece,
 )
+from prefect_ollama.tasks.parsing.pdf._lines import is_right_to_left
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 from prefect_ollama.tasks.parsing.pdf._table_grid import MOST_COLUMNS, tables_in
@@ -51,7 +52,11 @@ def find_tables(
     for group in _groups(rows):
         if not _in_columns(group):
             continue
-        for table, places in tables_in(_words(blocks, group, taken), height):
+        words = _words(blocks, group, taken)
+        mirrored = is_right_to_left(" ".join([word.text for word in words]))
+        for table, places in tables_in([word.in_mirror() for word in words] if mirrored else words, height):
+            if mirrored:
+                table.x0, table.x1 = -table.x1, -table.x0
             taken |= places
             at[min(places)] = table
     return list(_without(blocks, taken, at)) if at else blocks
