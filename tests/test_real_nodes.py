@@ -31,6 +31,7 @@ from prefect_ollama.blocks.nodes.check import check_cluster, check_node
 from prefect_ollama.blocks.nodes.endpoint import Endpoint
 from prefect_ollama.blocks.nodes.prefixes import prefixes_of
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
+from prefect_ollama.blocks.nodes.verification import CONTEXT_CAP
 from prefect_ollama.flows import ask, ingest_pdfs, search
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.flow_samples import chunks
@@ -102,17 +103,18 @@ def embed(url: str, texts: list[str], **model: Any) -> NDArray[np.float32]:
 
 def direct(url: str, texts: list[str]) -> NDArray[np.float32]:
     """Vectors by bare HTTP, one text a request: nothing of ours is between."""
+    path, more = "/embeddings", {}
+    if not is_openai_address(url):
+        # With another context than a run's, Ollama loads the model again, and fails the requests of other programs.
+        context = min(using(url, lambda client: client.identify()).context, CONTEXT_CAP)
+        path, more = "/api/embed", {"truncate": False, "options": {"num_ctx": context} if context else {}}
     with httpx.Client(base_url=url, trust_env=False, timeout=300) as client:
         rows = []
         for text in texts:
-            if is_openai_address(url):
-                answer = client.post("/embeddings", json={"model": MODEL, "input": text})
-                answer.raise_for_status()
-                rows += [each["embedding"] for each in answer.json()["data"]]
-                continue
-            answer = client.post("/api/embed", json={"model": MODEL, "input": text, "truncate": False})
-            answer.raise_for_status()
-            rows += answer.json()["embeddings"]
+            answer = client.post(path, json={"model": MODEL, "input": text, **more})
+            assert answer.status_code == 200, answer.text[:300]
+            found = answer.json()
+            rows += found["embeddings"] if more else [each["embedding"] for each in found["data"]]
     return np.array(rows, np.float32)
 
 
