@@ -125,5 +125,8 @@ def test_hebrew_words_in_a_latin_line_of_a_latin_page_stay_where_they_are(read: 
         for i in range(4):
             page.insert_text((100, 100 + 15 * i), "A PAGE WITH LINES IN LATIN LETTERS", fontsize=SIZE)
         page.insert_text((100, 300), "SAY mwlv hmlv AGAIN", fontsize=SIZE)
+        page.insert_text((100, 400), "1 mwlv", fontsize=SIZE)
 
-    assert read(draw)[-1][1].startswith("SAY ")
+    *_, sentence, point = [text for _, text in read(draw)]
+    assert sentence.startswith("SAY ")
+    assert point.startswith("1")

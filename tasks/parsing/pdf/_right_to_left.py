@@ -74,7 +74,11 @@ def _block(block: TextBlock, page: bool) -> TextBlock:
 
 
 def _cells(line: Line, text: str, page: bool) -> Iterator[tuple[Line, str]]:
-    """Divide a line. `page` says whether its page is from right to left; on others, a line with Latin words is not."""
+    """Divide a line.
+
+    `page` says whether its page is from right to left. On others, lines with Latin words or a number at the left are
+    not.
+    """
     letters = glyphs(line, text) if is_right_to_left(text) and (page or not LATIN.search(text)) else []
     if not letters or any(not glyph.at or glyph.down for glyph in letters):
         yield line, text
@@ -88,6 +92,9 @@ def _cells(line: Line, text: str, page: bool) -> Iterator[tuple[Line, str]]:
             part.spaced = spaced or (bool(parts) and parts[-1].x0 - part.x1 > _SPACE * part.size)
             parts.append(part)
             spaced = False
+    if not page and parts[-1].left and parts[-1].text.isascii():
+        yield line, text
+        return
     for cell in runs(parts, lambda right, left: right.x0 - left.x1 > _CELL * line[5]):
         x0, x1 = min(part.x0 for part in cell), max(part.x1 for part in cell)
         yield (x0, line[1], x1, *line[3:8], cell[0].at), _text(cell)
