@@ -69,7 +69,7 @@ class _RerankJob(Job[list[float]]):
         return self._scores
 
     def unfinished(self, why: str, remedy: str) -> ClusterError:
-        return ClusterError(why, left=self.left, state="The passages have no scores.", remedy=remedy)
+        return ClusterError(why, left=self.left, state="No passage is reranked.", remedy=remedy)
 
 
 class _RerankKind(RequestKind):
@@ -146,6 +146,6 @@ class RerankDispatcher(BaseDispatcher):
             raise ClusterError(
                 f"No reranker gave a whole answer within {timeout:g} s.",
                 left=1,
-                state="The passages have no scores.",
+                state="No passage is reranked.",
                 remedy="Allow more time, or rerank on a faster node.",
             ) from None

@@ -90,7 +90,7 @@ def judging(cluster: ClusterSpec, model: str, embed: Dispatcher | None) -> Itera
                     f"The judge {judge.name!r} did not score "
                     f"{quantity(len(passages), 'passage')} within {timeout:g} s.",
                     left=len(passages),
-                    state="The passages have no scores.",
+                    state="No passage is reranked.",
                     remedy="Allow more time, or name a smaller model.",
                 ) from None
             # Passages can be ordered by some scores; without a score the caller keeps the order of the search.
