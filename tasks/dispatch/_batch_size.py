@@ -25,9 +25,10 @@ PULLED_SHARE = 0.75
 # A node still pulls if it ends by up to 5 % later than the others: rates are estimates, and an idle node is worse.
 LATE_END_FACTOR = 1.05
 
-# A node takes all of its share if the rest would be shorter than this many times its next text alone: a further request
-# costs an overhead and a check of its own.
+# A node takes all of its share if the rest would be shorter than this many times its next text alone, or than this many
+# overheads: a further request costs an overhead and a check of its own.
 MIN_REST_TEXTS = 1.5
+MIN_REST_OVERHEADS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def pull(load: NodeLoad, end: float, soonest: float, next_units: float) -> float
     share = end - load.free[0]
     least = min(max(MIN_REQUEST_S, MIN_OVERHEADS * load.overhead), MAX_REQUEST_S)
     seconds = max(min(share * PULLED_SHARE, MAX_REQUEST_S), min(share, least))
-    if share - seconds < MIN_REST_TEXTS * next_units * load.unit_seconds:
+    rest = max(MIN_REST_TEXTS * next_units * load.unit_seconds, MIN_REST_OVERHEADS * load.overhead)
+    if share - seconds < rest:
         seconds = min(share, MAX_REQUEST_S)
     return min(max(seconds - load.overhead, 0.001) / load.unit_seconds, load.largest)
 

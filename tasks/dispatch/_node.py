@@ -141,11 +141,16 @@ class Node:
         """Return whether one of its requests is overdue. A stalled node gets no other request."""
         return any(request.overdue for request in self.requests)
 
-    def load(self, now: float) -> NodeLoad:
-        """Return the node's load, from which request sizes follow."""
-        rate_model = self.rate_model
+    def load(self, now: float, proof_error: float = 1.0) -> NodeLoad:
+        """Return the node's load, from which request sizes follow.
+
+        Args:
+            proof_error: Corrects the estimate of a node without an answer, see `RateModel.proof_error`.
+        """
+        model = self.rate_model
+        factor = proof_error if model.proof_error is None else 1.0
         return NodeLoad(
-            rate_model.free(now), rate_model.overhead, rate_model.unit_seconds(now), rate_model.largest
+            model.free(now, factor), model.overhead, factor * model.unit_seconds(now), model.largest
         )
 
     def has_room(self) -> bool:

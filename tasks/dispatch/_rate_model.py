@@ -60,7 +60,8 @@ class RateModel:
         self.waves = SlotWaves(self._most, slots)
         self._fit = LinearFit()
         self._fit.add(units, seconds, 1.0)
-        self._guess = True
+        self._guess, self._measured = True, False
+        self._proven_unit_seconds = self._fit.unit_seconds
         self._largest = units
 
     def sent(self, now: float, units: float, *, judged: bool = True) -> Sent:
@@ -106,6 +107,7 @@ class RateModel:
             # The rate is known long before the first answer ends, and other nodes may wait for it.
             self._fit = LinearFit()
             self._fit.add(units, now - note.at, 1.0)
+            self._measured = True
         self.waves.heard()
 
     def finished(self, now: float, note: Sent) -> float:
@@ -145,6 +147,11 @@ class RateModel:
         """Seconds that every request costs, independent of its size."""
         return self._fit.overhead
 
+    @property
+    def proof_error(self) -> float | None:
+        """Seconds of a unit in requests, as a multiple of those in the proof; None before the first answer or part."""
+        return self._fit.unit_seconds / self._proven_unit_seconds if self._measured else None
+
     def unit_seconds(self, now: float) -> float:
         """Return the seconds of a slot for a unit. They grow while a request takes longer than expected."""
         learned = self._fit.unit_seconds
@@ -158,14 +165,17 @@ class RateModel:
         """Return the expected seconds of a slot for a request."""
         return self._fit.overhead + units * self._fit.unit_seconds
 
-    def free(self, now: float) -> list[float]:
+    def free(self, now: float, proof_error: float = 1.0) -> list[float]:
         """Return the seconds until each slot has served its requests in flight, in rising order.
 
         Before the first answer the node counts as one that serves its whole wave at once. If it serves less, the other
         nodes took too little, and take the rest later. If they took too much, this node would be idle at the end.
+
+        Args:
+            proof_error: The `proof_error` of other nodes, for a node that has none yet.
         """
         if self._guess and (wave := self.waves.wave):
-            lates = (now - note.at - self.expected(note.units) for note in wave)
+            lates = (now - note.at - proof_error * self.expected(note.units) for note in wave)
             return sorted(max(-late, late) for late in lates)
         return sorted(self._schedule(now)[0])
 
@@ -234,7 +244,8 @@ class RateModel:
 
     def _learn(self, units: float, seconds: float) -> None:
         if self._guess:
-            self._guess = False  # the canaries are shorter than real texts
+            # The canaries are shorter than real texts.
+            self._guess, self._measured = False, True
             self._fit = LinearFit()
         # With several slots, that many requests run in the same time, so each of them counts for less of it.
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / FIT_MEMORY_S))

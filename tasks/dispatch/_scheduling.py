@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from prefect_ollama.tasks.dispatch import _batch_size as batch_size
+from prefect_ollama.tasks.dispatch._batch_size import NodeLoad
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._request import Request
@@ -23,8 +24,7 @@ def seconds_left(nodes: Sequence[Node], queued: float, item: Item, now: float) -
         queued: Units in the queue.
         item: The next one.
     """
-    loads = [node.load(now) for node in nodes if node.works and not node.stalled()]
-    return batch_size.common_end(queued, loads, item.units)
+    return batch_size.common_end(queued, list(_loads(nodes, now).values()), item.units)
 
 
 def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> tuple[Node, float] | None:
@@ -33,7 +33,7 @@ def next_pull(nodes: Sequence[Node], queued: float, item: Item, now: float) -> t
     Args:
         queued: Units in the queue.
     """
-    load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
+    load_of = _loads(nodes, now)
     if not load_of:
         return None
     loads = list(load_of.values())
@@ -54,7 +54,7 @@ def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
 
     With it comes the node that would finish it first and serve it at once.
     """
-    load_of = {node: node.load(now) for node in nodes if node.works and not node.stalled()}
+    load_of = _loads(nodes, now)
     if not any(node.has_free_slot and node.has_room() for node in load_of):
         return None
     found: list[tuple[float, Node, Request]] = []
@@ -84,6 +84,19 @@ def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
         # the copies of all late requests, so its next one starts after this one.
         heapq.heapreplace(free_of[first], finish_of[first])
     return None
+
+
+def _loads(nodes: Sequence[Node], now: float) -> dict[Node, NodeLoad]:
+    """Return the loads of the nodes that can take work.
+
+    A proof is a short request. How far it is from a node's rate with real requests shows with the node's first answer.
+    Other nodes without an answer count as just as far from it. Otherwise the node that answers first would take their
+    share too: a request of a second where others need a quarter of one to answer.
+    """
+    errors = [node.rate_model.proof_error for node in nodes]
+    error = min((error for error in errors if error is not None), default=1.0)
+    # Only downwards: work that other nodes leave to a node is taken by them later, if it is slower.
+    return {node: node.load(now, min(error, 1.0)) for node in nodes if node.works and not node.stalled()}
 
 
 def _may_hedge(request: Request) -> bool:

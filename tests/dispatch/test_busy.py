@@ -68,6 +68,26 @@ def test_every_node_is_busy_to_the_end(
     assert sum(node.texts for node in outcome.stats) == count
 
 
+@pytest.mark.parametrize(
+    ("count", "overhead", "slots", "least"),
+    [
+        (600, 0.0, 2, 0.95),
+        (600, 0.0, 4, 0.92),
+        (600, 0.02, 2, 0.89),
+        (600, 0.02, 4, 0.87),
+        (300, 0.0, 4, 0.83),
+    ],
+)
+def test_the_first_node_to_answer_leaves_the_others_their_share(
+    monkeypatch: pytest.MonkeyPatch, count: int, overhead: float, slots: int, least: float
+) -> None:
+    # The proofs show an eighth of the rates here, and of the other nodes nothing else is known when the first answers.
+    made, asked = [VirtualNode(rate, overhead, slots) for rate in (200.0, 100.0, 100.0)], texts(count)
+    outcome = embed(monkeypatch, made, asked)
+    assert right(asked, outcome.embedded.vectors)
+    assert count / sum(node.saturated for node in made) / outcome.seconds >= least
+
+
 @pytest.mark.parametrize(("rates", "least"), [((200.0, 100.0, 100.0), 0.95), (THREE, 0.94)])
 def test_no_node_takes_work_that_the_slots_of_others_would_do_sooner(
     monkeypatch: pytest.MonkeyPatch, rates: tuple[float, ...], least: float
@@ -87,9 +107,10 @@ def test_nothing_is_embedded_twice_by_healthy_nodes(
     outcome = embed(monkeypatch, made, asked)
     served = sum(node.served[text] for node in made for text in asked)
     wasted = sum(node.wasted for node in outcome.stats)
-    # A text of each request that was the last of its node may be embedded by another one too, to check it. A process
-    # that gets no CPU reads answers together, and checks more of them; so this is in virtual time.
-    assert 0 < served - len(asked) - wasted <= 3 * len(made)
+    # A text of each request that was among the last of its node may be embedded by another one too, to check it: of
+    # one request for each slot, and of one that waited. A process that gets no CPU reads answers together, and checks
+    # more of them; so this is in virtual time.
+    assert 0 < served - len(asked) - wasted <= (slots + 1) * len(made)
     assert wasted <= 0.02 * len(asked)
 
 
@@ -112,7 +133,7 @@ def test_nothing_is_embedded_twice_by_healthy_nodes(
                 VirtualNode(60.0, slots=4, latency=0.02),
                 VirtualNode(400.0, slots=4, latency=0.001, overtakes=4),
             ],
-            500,
+            400,
             (0.3, 0.5),
             id="two nodes and stalls",
         ),
