@@ -65,7 +65,7 @@ def _address(value: object) -> str:
 
 def _unreachable(error: Exception) -> ConfigurationError:
     return ConfigurationError(
-        f"The Prefect server does not give or take blocks ({error}).",
+        f"The Prefect server does not answer requests for blocks ({error}).",
         remedy="Check PREFECT_API_URL and that the server runs." + proxy_hint(),
     )
 
@@ -99,7 +99,7 @@ def save_limits(
     if changed:
         raise ConfigurationError(
             f"The block {node.block!r} was changed while its node was measured ({', '.join(changed)}).",
-            state="It was left as it is.",
+            state="The block was not changed.",
             remedy="Tune the node again.",
         )
     assert now._block_document_id is not None
@@ -111,6 +111,6 @@ def save_limits(
     except (PrefectException, httpx.HTTPError) as error:
         raise ConfigurationError(
             f"The block {node.block!r} could not be saved on the Prefect server ({error}).",
-            state="It is as it was.",
+            state="The block was not changed.",
             remedy="Check that the server runs, and tune the node again.",
         ) from error

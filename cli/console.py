@@ -5,8 +5,10 @@ Guarantees: what comes from outside is printable, whichever way it takes (`prefe
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
@@ -45,15 +47,39 @@ def show(what: Any, rendered: RenderableType, out: PrintOptions) -> None:
     if out.json:
         _show_json(what)
     else:
-        Console().print(rendered)
+        with _written():
+            Console().print(rendered)
+
+
+def show_text(text: str) -> None:
+    """Print a text on stdout in UTF-8, because the encoding of a terminal may lack characters of a document."""
+    with _written():
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
 
 
 def _show_json(what: Any) -> None:
     import orjson
 
     document = orjson.dumps(_plain(what), option=orjson.OPT_INDENT_2, default=str).decode()
-    sys.stdout.buffer.write(f"{escape_json(document)}\n".encode())
-    sys.stdout.buffer.flush()
+    show_text(f"{escape_json(document)}\n")
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Report a failure to write to stdout: silently if its reader ended, such as `head`, otherwise as an error."""
+    try:
+        yield
+    except OSError as error:
+        # What is still in the buffer would fail again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(INCOMPLETE) from None
+        raise ConfigurationError(
+            f"The output cannot be written: {error.strerror or error}.",
+            state="The work is done, and its result is not shown.",
+            remedy="Send the output to a place with free space, and run it again.",
+        ) from None
 
 
 def line(text: object, style: str = "", *, longest: int = MAX_CHARACTERS) -> Text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.output import output_file, write_output
-from prefect_ollama.console import INCOMPLETE, OK, guarded, show, tell_note
+from prefect_ollama.console import INCOMPLETE, OK, guarded, show, show_text, tell_note
 from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions
 
@@ -104,9 +103,7 @@ def _markdown(
         document = parser.parse(file, options)
     text = to_markdown(document)
     if file_out is None:
-        # As bytes, because the encoding of a terminal may lack characters of the document.
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-        sys.stdout.buffer.flush()
+        show_text(text)
     else:
         write_output(file_out, text, "The document was read.")
     for problem in document.problems:

@@ -141,7 +141,7 @@ class ChunkSizes(ChunkOptions):
         except ValidationError as error:
             sizes = ", ".join(f"--{each.name.replace('_', '-')} {each.default}" for each in fields(self))
             raise ConfigurationError(
-                f"Chunks cannot have these sizes: {field_errors(error)}.",
+                f"Chunks cannot have these sizes: {field_errors(error).rstrip('.')}.",
                 state="Nothing was started.",
                 remedy=f"Without options they are {sizes}; give all that have to change.",
             ) from None

@@ -80,7 +80,7 @@ def forgotten(what: ForgetReport) -> RenderableType:
     """Return the documents that were removed from a table, or would be."""
     verb = "would be" if what.dry_run else "was" if len(what.documents) == 1 else "were"
     documents, chunks = quantity(len(what.documents), "document"), quantity(what.chunks, "chunk")
-    parts = [line(f"{documents} with {chunks} {verb} taken out of {what.table}", "bold")]
+    parts = [line(f"{documents} with {chunks} {verb} removed from {what.table}", "bold")]
     parts += [line(f"{count} of source {source}") for source, count in what.sources.items()]
     parts += [line(f"   {each.path} ({quantity(each.chunks, 'chunk')})") for each in what.documents[:PLANNED]]
     if len(what.documents) > PLANNED:
@@ -114,7 +114,7 @@ def re_embedding(what: ReEmbedCost) -> RenderableType:
         ),
         line(what.work),
         *([line(what.losses, "yellow")] if what.losses else []),
-        line(f"Nodes worked {what.node_seconds:.0f} node-seconds on them before."),
+        line(f"Their present vectors took {what.node_seconds:.0f} node-seconds."),
         line(
             f"The new table takes as much room as the old one until it replaces it: {what.data_bytes / 2**20:.0f} MiB. "
             "Searches use the old one until then."

@@ -33,7 +33,7 @@ OutputOption = Annotated[
 @Parameter(
     name="*",
     name_transform=lambda name: f"max-{name}",
-    help="How much it may take. Where a limit ends it, what was found until then is shown.",
+    help="Limits. If a limit ends the work, the results so far are shown.",
 )
 @dataclass(frozen=True, slots=True)
 class MostOf(Bounds):

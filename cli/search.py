@@ -138,7 +138,7 @@ def _questions_of(question: Sequence[str] | None, questions: Path | None) -> lis
         raise ConfigurationError(
             f"{str(questions)!r} holds no question.",
             state="Nothing was searched.",
-            remedy="Write one a line.",
+            remedy="Write one question on each line.",
         )
     return asked
 

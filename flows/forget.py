@@ -98,7 +98,7 @@ def _name(given: Mapping[str, Any]) -> str:
 @flow(
     name="forget",
     flow_run_name=unless_named(_name),
-    description="Take documents of a source, path or pattern out of a LanceDB table.",
+    description="Remove documents from a LanceDB table, by source, path or pattern.",
 )
 @check_first(table_exists)
 def forget(
@@ -108,8 +108,8 @@ def forget(
         BeforeValidator(as_source),
         shown(
             "Documents",
-            "A source as reports name it, the path of a document, a folder, or a glob pattern. The files need not be "
-            "there any more.",
+            "A source as reports name it, the path of a document, a folder, or a glob pattern. The files need not "
+            "exist any more.",
         ),
     ],
     table: parameters.Table = None,
@@ -117,7 +117,7 @@ def forget(
         Name | Annotated[None, Field(title="All")],
         shown("Source", "Only documents of this source; `files` for those that were named one by one."),
     ] = None,
-    dry_run: Annotated[bool, shown("Dry run", "Show what would be done, and touch nothing.")] = False,
+    dry_run: Annotated[bool, shown("Dry run", "Show what would be removed, and change nothing.")] = False,
 ) -> ForgetReport:
     """Take documents out of a table, with their chunks. Files are not touched.
 
@@ -156,7 +156,7 @@ def forget(
         # Names of runs are unique in the log of a table.
         run_id = str(flow_run.id) + (f"-{len(runs) + 1}" if runs else "")
         runs.append(store.forget(run_id, name, [row.doc_id for row in rows]))
-        run_logger().info("Took %s of %s out of the table", quantity(len(rows), "document"), name)
+        run_logger().info("Removed %s of %s from the table", quantity(len(rows), "document"), name)
         publish_run(store, runs[-1], source_assets(name, (row.path for row in rows)))
     return replace(report, dry_run=False, runs=tuple(run.run_id for run in runs))
 

@@ -69,13 +69,13 @@ def ingest_pdfs(
     cluster: parameters.Cluster = None,
     table: parameters.Table = None,
     model: parameters.Model = None,
-    dry_run: Annotated[bool, shown("Dry run", "Show what would be done, and touch nothing.")] = False,
+    dry_run: Annotated[bool, shown("Dry run", "Show what would be done, and change nothing.")] = False,
     retry_failed: Annotated[
         bool, shown("Retry failed", "Try files again that failed before and did not change.")
     ] = False,
     rehash: Annotated[
         bool,
-        shown("Rehash", "Read every file and compare its content, also where size and time did not change."),
+        shown("Rehash", "Read every file and compare its content, even if its size and time did not change."),
     ] = False,
     reread: Annotated[
         bool,
@@ -88,7 +88,9 @@ def ingest_pdfs(
     exclude: parameters.Exclude = [],  # noqa: B006  # pydantic copies it, and the form shows it as it stands
     reading: parameters.Reading = parameters.DEFAULT_READING,
     chunking: parameters.Chunking = parameters.DEFAULT_CHUNKING,
-    advanced: Annotated[Advanced, shown("Advanced", "What is rarely set.")] = parameters.DEFAULT_ADVANCED,
+    advanced: Annotated[
+        Advanced, shown("Advanced", "Options that are rarely set.")
+    ] = parameters.DEFAULT_ADVANCED,
 ) -> IngestReport:
     """Bring a table in step with a folder of PDFs.
 

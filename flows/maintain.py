@@ -21,16 +21,16 @@ MEMORY_MB = 4096
 @flow(
     name="maintain-table",
     flow_run_name=unless_named(lambda given: f"maintain {table_display_name(given['table'])}"),
-    description="Optimise a LanceDB table, bring its indices up to date, clean up.",
+    description="Run the maintenance that a LanceDB table needs: merge files, index, delete old versions.",
 )
 @check_first(table_exists)
 def maintain_table(
     table: parameters.Table = None,
-    force: Annotated[bool, shown("Force", "Do all of it, also where nothing is due.")] = False,
+    force: Annotated[bool, shown("Force", "Run all maintenance, even if it is not due.")] = False,
     keep_days: Annotated[
-        float, shown("Keep", "Days that old versions stay. Older runs can't be rolled back.", ge=0, le=36_500)
+        float, shown("Keep", "Days to keep old versions. Older runs cannot be rolled back.", ge=0, le=36_500)
     ] = KEEP_DAYS,
-    memory_mb: Annotated[int, shown("Memory", "MiB that maintenance may take.", gt=0)] = MEMORY_MB,
+    memory_mb: Annotated[int, shown("Memory", "Maximum memory of the maintenance in MiB.", gt=0)] = MEMORY_MB,
 ) -> Maintenance:
     """Optimise a table, update its indices and delete files of killed writers, if the table needs it.
 

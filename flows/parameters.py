@@ -180,14 +180,14 @@ Mode = Annotated[
     lance.Mode,
     shown("Mode", "How passages are searched: `vector` by meaning, `text` by words, `hybrid` by both."),
 ]
-Only = Annotated[base.Only, shown("Only", "Which passages may be found; all, where nothing is set.")]
-Limits = Annotated[base.Limits, shown("Limits", "Steps, tokens and seconds at most.")]
-Reading = Annotated[base.Reading, shown("Reading", "How files are read, and what one file may cost.")]
+Only = Annotated[base.Only, shown("Only", "Which passages may be found. Without conditions, all may.")]
+Limits = Annotated[base.Limits, shown("Limits", "Maximum number of steps, tokens and seconds.")]
+Reading = Annotated[base.Reading, shown("Reading", "How files are read, and the limits of each file.")]
 Chunking = Annotated[
     base.Chunking,
     shown(
         "Chunking",
-        "How documents are cut into chunks, in the model's tokens. Another cut needs another table, or `re_embed`.",
+        "How documents are cut into chunks, in the model's tokens. Other sizes need another table, or `re_embed`.",
     ),
 ]
 

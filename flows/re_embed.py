@@ -45,7 +45,7 @@ from prefect_ollama.tasks.verify_nodes import verify_nodes
 @flow(
     name="re-embed",
     flow_run_name=unless_named(lambda given: f"re-embed {table_display_name(given['table'])}"),
-    description="Embed all documents of a LanceDB table again, and swap them in when all are there.",
+    description="Embed all documents of a LanceDB table again, and replace the table when all are embedded.",
 )
 @check_first(addresses_fit, table_exists)
 def re_embed(
@@ -180,7 +180,9 @@ def _drop_other_model(staging: StoreSpec, verified: VerifiedCluster) -> None:
     except TableMissing:
         return
     if begun is not None and not compare(verified.reference, begun).same:
-        run_logger().warning("An earlier attempt embedded with another model (%s): it is dropped.", begun)
+        run_logger().warning(
+            "An earlier attempt embedded with another model (%s). Its vectors are deleted.", begun
+        )
         # Its vectors cannot be mixed with those of this model, and its name is needed again.
         drop(staging)
 
@@ -198,6 +200,6 @@ def _refuse_losses(before: list[Document], reports: list[IngestReport]) -> None:
         raise TableError(
             f"{quantity(len(lost), 'document')} of the table could not be embedded again, the first: "
             f"{lost[0].path!r} ({lost[0].reason})",
-            state="Nothing was swapped; what was embedded is kept beside.",
-            remedy="Repair these files, or take them out of their folder, and run again.",
+            state="The table was not replaced. The vectors of the new table are kept.",
+            remedy="Repair these files, or remove them from their folder, and run again.",
         )

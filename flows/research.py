@@ -36,7 +36,7 @@ def research(
         int,
         shown(
             "Parts",
-            "Smaller questions into which the question is split at most; 1 does not split it.",
+            "Maximum number of smaller questions; 1 does not split the question.",
             ge=1,
             le=12,
         ),
@@ -45,7 +45,7 @@ def research(
         int,
         shown(
             "Passages",
-            "Passages of each part that a model is given at most, as its context allows.",
+            "Maximum number of passages that a model gets for each part; fewer if its context is too short.",
             ge=1,
             le=100,
         ),

@@ -54,7 +54,7 @@ def preview_roll_back(
 @flow(
     name="roll-back",
     flow_run_name=unless_named(lambda given: f"roll back {given['run_id']}"),
-    description="Make a table what it was before a run.",
+    description="Restore a table as it was before a run. Other sources do not change.",
 )
 @check_first(table_exists)
 def roll_back(
@@ -62,7 +62,7 @@ def roll_back(
     table: parameters.Table = None,
     # Off by default, so that a roll back undoes only the named run.
     including_later: Annotated[
-        bool, shown("Including later", "Undo the later runs of the same source with it.")
+        bool, shown("Including later", "Also undo later runs of the same source.")
     ] = False,
 ) -> Run:
     """Make the documents of a run's source what they were before it.

@@ -44,7 +44,7 @@ def search(
     cluster: parameters.Cluster = None,
     table: parameters.Table = None,
     model: parameters.Model = None,
-    limit: Annotated[int, shown("Limit", "Passages to return at most.", ge=1, le=1000)] = 5,
+    limit: Annotated[int, shown("Limit", "Maximum number of passages to return.", ge=1, le=1000)] = 5,
     mode: Annotated[
         Mode, shown("Mode", "`vector` by meaning, `text` by words (needs no node), `hybrid` by both.")
     ] = "hybrid",

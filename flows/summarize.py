@@ -42,7 +42,7 @@ def _name(given: Mapping[str, Any]) -> str:
 @check_first(report_can_be_made)
 def summarize(
     only: Annotated[
-        Only, shown("Only", "Which documents and pages are summarised; all, where nothing is set.")
+        Only, shown("Only", "Which documents and pages are summarised. Without conditions, all are.")
     ] = parameters.EVERYTHING,
     cluster: parameters.Cluster = None,
     table: parameters.Table = None,
@@ -83,7 +83,7 @@ def summarize(
     documents = passages_of(store, wanted.documents_of(store.manifest()), wanted.pages)
     if not documents:
         raise ConfigurationError(
-            "No passage of the table fits the filter.",
+            "No passage of the table matches the filter.",
             state="Nothing was asked.",
             remedy="`prefect-ollama documents` lists what the table has.",
         )

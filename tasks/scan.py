@@ -122,7 +122,7 @@ def _with_way_out(
     return ConfigurationError(
         error.cause,
         state=f"{error.state} The table has {len(known)} of its documents.",
-        remedy=f"{error.remedy} If it was deleted or moved for good, `forget` {source!r} takes them out of the table.",
+        remedy=f"{error.remedy} If it was deleted or moved permanently, `forget` {source!r} removes them.",
     )
 
 

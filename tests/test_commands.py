@@ -243,7 +243,7 @@ class TestOptions:
         assert ChunkSizes(100, 120, 10, 20).form() == Chunking(
             target_tokens=100, max_tokens=120, overlap_tokens=10, min_tokens=20
         )
-        with pytest.raises(ConfigurationError, match=r"grow in this order.*--max-tokens 256"):
+        with pytest.raises(ConfigurationError, match=r"in ascending order.*--max-tokens 256"):
             ChunkSizes(300).form()
         app.help_print(["ingest"], console=Console(file=(printed := io.StringIO()), width=200))
         text = " ".join(printed.getvalue().replace("│", " ").split())

@@ -332,7 +332,7 @@ def test_without_a_terminal_it_refuses_and_says_how(
         again.write([embedded(f"{n}.pdf", sentences(f"{folder}{n}", 3), str(folder)) for n in range(3)])
         again.end_run()
     for arguments, told in (
-        (("forget", "/a", *at), "3 documents with 9 chunks would be taken out"),
+        (("forget", "/a", *at), "3 documents with 9 chunks would be removed"),
         (("roll-back", "of /b", *at), "3 would go"),
         (
             ("re-embed", "--uri", spec.uri, "--table", "again"),
@@ -372,8 +372,8 @@ def test_at_a_terminal_it_asks(store: Store, spec: StoreSpec, answer: bytes, lef
     out, _ = process.communicate(timeout=240)
     os.close(ours)
     assert process.returncode == (0 if left == 3 else 1)
-    assert b"would be taken out" in said
-    assert (b"were taken out" in out) == (left == 3)
+    assert b"would be removed" in said
+    assert (b"were removed" in out) == (left == 3)
     assert len(store.manifest()) == left
 
 

@@ -146,7 +146,7 @@ def test_choices_are_lists() -> None:
         ("search", {"question": "x", "limit": 0}, "greater than or equal to 1"),
         ("search", {"question": "x", "mode": "guess"}, "'vector', 'text' or 'hybrid'"),
         ("ingest_pdfs", {"source": []}, "at least 1 item"),
-        ("ingest_pdfs", {"source": "x", "chunking": {"target_tokens": 300}}, "must grow in this order"),
+        ("ingest_pdfs", {"source": "x", "chunking": {"target_tokens": 300}}, "must be in ascending order"),
         ("ingest_pdfs", {"source": "x", "chunking": {"size": 300}}, "Unexpected keyword"),
         ("ingest_pdfs", {"source": "x", "reading": {"ocr_languages": ["../x"]}}, "Tesseract's names"),
         ("ingest_pdfs", {"source": "x", "cluster": []}, "at least 1 item"),
@@ -173,7 +173,7 @@ def test_the_form_has_every_option_of_the_parser() -> None:
 
 
 def test_groups_are_refused_where_they_are_made() -> None:
-    with pytest.raises(ValidationError, match="must grow in this order"):
+    with pytest.raises(ValidationError, match="must be in ascending order"):
         Chunking(overlap_tokens=200)
     with pytest.raises(ValidationError, match="Tesseract's names"):
         Reading(ocr_languages=[])

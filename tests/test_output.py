@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,27 @@ def test_all_outputs_are_checked_alike(
         with pytest.raises(ConfigurationError, match="you may not write to") as caught:
             refused(tmp_path / "x")
         assert (caught.value.state, caught.value.remedy[:12]) == ("Nothing was done.", "Name a place")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_output_that_cannot_be_written_is_an_error_without_a_traceback(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    def told(stdout: int) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect_ollama", "cache", "--quiet", *options],
+            env={**os.environ, "PREFECT_HOME": str(tmp_path)},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=240,
+        )
+        os.close(stdout)
+        return done.returncode, done.stderr
+
+    status, said = told(os.open("/dev/full", os.O_WRONLY))
+    assert (status, said.splitlines()[0]) == (2, "The output cannot be written: No space left on device.")
+    # As `| head` does, which ends when it has read enough.
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert told(writer) == (1, "")

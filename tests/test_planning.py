@@ -28,6 +28,7 @@ from prefect_ollama.tasks.planning import (
     hash_descriptor,
     make_plan,
 )
+from prefect_ollama.tasks.planning._notes import notes_on
 from prefect_ollama.tasks.planning.path_names import document_id, readable
 from tests.other_user import UID, needs_root, open_folder
 
@@ -250,7 +251,7 @@ class TestSource:
     @pytest.mark.parametrize("what", ["gone", "gone/*.pdf", "*.djvu", "a?.pdf"])
     def test_what_means_nothing_is_refused(self, tmp_path: Path, what: str) -> None:
         fill(tmp_path, "a.pdf", "b.djvu")
-        with pytest.raises(ConfigurationError, match=r"not there|No PDF fits") as caught:
+        with pytest.raises(ConfigurationError, match=r"not there|No PDF matches") as caught:
             find_files(str(tmp_path / what))
         assert caught.value.remedy
 
@@ -373,6 +374,16 @@ class TestPlan:
         fill(tmp_path, "a.pdf")
         assert paths(self.plan(tmp_path, stored(find_files(tmp_path), status=STALE)).changed) == ["a.pdf"]
 
+    def test_a_file_whose_name_is_no_utf_8_is_not_gone(self, tmp_path: Path) -> None:
+        for folder, name in (("old", os.fsdecode(b"a-\xff.pdf")), ("new", "copy.pdf")):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / name).write_text("one content")
+        others = stored(find_files(tmp_path / "old"))
+        plan = make_plan(find_files(tmp_path / "new"), [], others=others)
+        assert (paths(plan.new), plan.moved) == (["copy.pdf"], ())
+        (note,) = notes_on(others, others)
+        assert note.startswith(f"1 file is still in {str(tmp_path / 'old')!r}.")
+
     def test_a_renamed_file_moves_and_a_copy_is_new(self, tmp_path: Path) -> None:
         fill(tmp_path, "old.pdf", "kept.pdf")
         manifest = stored(find_files(tmp_path))
@@ -475,7 +486,7 @@ class TestPlan:
     def test_a_name_that_no_file_can_have_is_refused(self, tmp_path: Path) -> None:
         for name in (tmp_path / ("a" * 300), str(tmp_path / "**" / ("a" * 300))):
             with pytest.raises(
-                ConfigurationError, match=r"cannot be read \(File name too long\)|No PDF fits"
+                ConfigurationError, match=r"cannot be read \(File name too long\)|No PDF matches"
             ):
                 find_files(name)
 

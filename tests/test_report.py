@@ -155,11 +155,11 @@ def test_the_nodes_and_a_picture_have_their_place() -> None:
 
 def test_every_cause_of_a_nodes_failures_stands_there_with_its_count() -> None:
     errors = {"Node 'a': is busy (503).": 3, "Node 'a': failed (500).": 1, "was silent.": 2}
-    node = NodeReport("a", 9, 0.9, 3.0, 3.0, errors, "Node 'a': failed (500). Look into its log.")
+    node = NodeReport("a", 9, 0.9, 3.0, 3.0, errors, "Node 'a': failed (500). Read its log.")
     assert node.error_lines() == [
         "3 × is busy (503).",
         "2 × was silent.",
-        "1 × failed (500). Look into its log.",
+        "1 × failed (500). Read its log.",
     ]
     assert items(report_markdown(report(nodes=(node,))))[-3:] == node.error_lines()
     many = NodeReport("a", 0, 0.0, 0.0, 0.0, {f"cause {number}": 1 for number in range(MAX_CAUSES + 5)})

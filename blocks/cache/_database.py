@@ -155,7 +155,7 @@ class Database:
             f"its database was damaged or removed {ATTEMPTS} times in a row ({cause}).",
             folder=self._folder.spec.folder,
             state="Vectors that it does not hold are embedded again.",
-            remedy="Look whether other programs write to the folder.",
+            remedy="Check whether other programs write to the folder.",
         ) from cause
 
     def _close(self) -> None:

@@ -57,7 +57,7 @@ class Folder:
             f"{doing} failed: {error.strerror or error}.",
             folder=self.spec.folder,
             state="The vectors in it are whole; other vectors are embedded again.",
-            remedy="Look at the folder's permissions, its free space and, where it is mounted, its server.",
+            remedy="Check the folder's permissions and free space and, if it is a share, its server.",
         )
 
     def is_there(self) -> bool:
@@ -104,7 +104,7 @@ class Folder:
             raise CacheError(
                 f"it cannot be used: {error.cause}",
                 folder=self.spec.folder,
-                state="No vector of it is believed; all are embedded again.",
+                state="None of its vectors is used; all are embedded again.",
                 remedy=error.remedy,
             ) from error
         except OSError as error:

@@ -49,7 +49,7 @@ class CacheSpec:
             )
         if self.limit_bytes < MIN_LIMIT_BYTES:
             raise ConfigurationError(
-                f"A vector cache cannot keep to {self.limit_bytes} bytes.",
+                f"A vector cache cannot have a limit of {self.limit_bytes} bytes.",
                 remedy="Give at least 1 MiB (some 330 vectors of 768 floats), or use no cache.",
             )
         object.__setattr__(self, "folder", str(Path(folder).expanduser().absolute()))

@@ -81,7 +81,7 @@ def find_model_file(name: str, model_dir: str | Path | None = None, *, endpoint:
                 state="No other place was tried, because this folder was named.",
                 remedy=f"Put {', '.join(SHA256)} of {REPOSITORY} there, or name no folder.",
             )
-        return _verified(path, "Replace the file, or name no folder to have it looked for elsewhere.")
+        return _verified(path, "Replace the file, or name no folder, so that other places are searched.")
     # find_spec of a top-level package does not import it.
     spec = importlib.util.find_spec(PACKAGE)
     for location in (spec and spec.submodule_search_locations) or ():

@@ -153,8 +153,8 @@ class Chunks(VersionedTable):
                 return
             pause(attempt)
         raise TableError(
-            f"Other writers changed the same documents of table {self._spec.table!r} {ATTEMPTS} times over.",
-            state="The documents are in the table, some perhaps twice or in two contents; the next run finds those.",
+            f"Other writers changed the same documents of table {self._spec.table!r} at each of {ATTEMPTS} attempts.",
+            state="The documents are in the table. The next run repairs those that are there twice.",
             remedy="Let one run at a time work on a source.",
         )
 

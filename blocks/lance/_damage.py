@@ -213,5 +213,5 @@ def _recovery(spec: StoreSpec) -> str:
     again = f"its sources again ({first_names(sources)})" if sources else "its sources again"
     return (
         f"Restore the folder from a backup; or move {folders} out of it and ingest {again}. Vectors come from the "
-        "cache, so little is embedded again."
+        "cache, so few texts are embedded again."
     )

@@ -201,10 +201,10 @@ class Reader:
         found = schema.stored_identity(found_in or self._chunks.schema, self.spec.table)
         if found != self.identity:
             raise TableError(
-                f"Table {self.spec.table!r} was replaced by one of other vectors since it was opened here: "
+                f"Table {self.spec.table!r} was replaced by a table of other vectors since it was opened here: "
                 f"{listed(self.identity.differences(found))}.",
                 state="The table was not changed.",
-                remedy="Open it again; questions and documents must be embedded as it says now.",
+                remedy="Open it again, and embed questions and documents with the new table's model and options.",
             )
 
 

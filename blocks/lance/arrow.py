@@ -182,7 +182,7 @@ def _matrix(documents: Sequence[EmbeddedDocument], identity: Identity) -> NDArra
             f"{quantity(bad.size, 'vector is', 'vectors are')} zero or not finite; the first is chunk {place} of "
             f"{document.path!r}.",
             state=UNCHANGED,
-            remedy="Embed these documents again; if it stays so, the node that made them is broken.",
+            remedy="Embed these documents again; if it happens again, the node that made them is broken.",
         )
     return vectors
 

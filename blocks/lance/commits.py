@@ -79,7 +79,7 @@ def commit(what: str, action: Callable[[], T], spec: StoreSpec | None = None) ->
             lost = any(word in text for word in _LOST)
             if not lost or attempt == ATTEMPTS:
                 state = "Earlier commits stay; nothing of this step was committed."
-                remedy = "Run it again; it goes on from there."
+                remedy = "Run it again; it continues from there."
                 if not lost:
                     remedy = "Check free space, the rights on the table and the storage options, then run it again."
                 raise failure(what, error, spec, state=state, remedy=remedy) from safe_cause(error)

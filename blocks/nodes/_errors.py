@@ -76,12 +76,12 @@ def from_response(
         target = disclosure.words(headers.get("location", ""))
         return refused(
             f"redirects to {target!r}." if target else f"redirects to another address ({status}).",
-            remedy="Put the address that it redirects to into the node's URL.",
+            remedy="Write the address that it redirects to into the node's URL.",
         )
     if status in (401, 407) or (status == 403 and said):
         return refused(f"refuses the credentials ({shown}).", remedy=dialect.credentials_remedy)
     if status == 403:
-        return refused("answers 403 with no word.", remedy=dialect.forbidden_remedy)
+        return refused("answers 403 without a message.", remedy=dialect.forbidden_remedy)
     if status == 404 and "model" in words:
         remedy = dialect.no_model_remedy.format(model=model)
         return refused(f"does not have the model {model!r} ({shown}).", remedy=remedy)
@@ -104,20 +104,22 @@ def from_response(
             node=node,
             status=status,
             remedy="Start its server with a context (llama-server: --ctx-size) of the longest text times the texts "
-            "that it takes at once (--parallel, 4 where it is left out).",
+            "that it takes at once (--parallel, 4 by default).",
         )
     blames_input = status in dialect.input_statuses
     if blames_input and any(part in words for part in dialect.too_long_words):
         limit = _MOST_TOKENS.search(said)
         most = int(limit[1]) if limit else None
-        return rejected("says a text is longer than the model's context.", too_long=True, most_tokens=most)
+        return rejected(
+            "says that a text is longer than the model's context.", too_long=True, most_tokens=most
+        )
     too_many = _MOST_TEXTS.search(said)
     if status == 413 or (blames_input and too_many):
         most = int(too_many[1]) or None if too_many else None
         return rejected(f"finds the request too large ({shown}).", most_texts=most)
     if blames_input and any(part in words for part in dialect.input_words):
         return rejected(f"rejects a text ({shown}).")
-    return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Look into its log.")
+    return NodeFailed(f"failed ({shown}).", node=node, status=status, remedy="Read its log.")
 
 
 def no_room(error: NodeError) -> bool:

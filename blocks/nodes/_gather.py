@@ -54,7 +54,7 @@ async def gather_by_node(
                 f"was not ready {limit:.0f} s after the first node was.",
                 node=name,
                 silent=True,
-                remedy="It joins when it is.",
+                remedy="It joins when it is ready.",
             )
             continue
         try:

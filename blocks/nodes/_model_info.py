@@ -122,8 +122,8 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
             f"says that its model reads {context} tokens; "
             f"{quantity(votes[settled], 'node says', 'nodes say')} {settled}.",
             node=name,
-            remedy="Pull the model there again or start its server with a longer context, or set the cluster's "
-            "context.",
+            remedy="Pull the model there again, start its server with a longer context, or set *Context* in the "
+            "cluster.",
         )
         for name, context in given.items()
         if context < settled and votes[context] < votes[settled]

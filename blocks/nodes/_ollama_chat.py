@@ -83,7 +83,7 @@ class OllamaChat(OllamaEndpoint):
                 f"did not send the {what} token of an answer within {seconds:.3g} s.",
                 node=self.node.name,
                 silent=True,
-                remedy="Check that it works on the request, or raise its time-outs.",
+                remedy="Check whether it works on the request, or raise the timeouts in its block.",
             ) from None
         return stream.whole()
 
@@ -133,9 +133,7 @@ class _ChatStream:
             # No last line has its counts of tokens.
             return ChatReply("".join(self._text), "".join(self._thinking), cut=True, repeated=True)
         if self._reply is None:
-            raise NodeFailed(
-                "broke off in the middle of an answer.", node=self._node, remedy="Look into its log."
-            )
+            raise NodeFailed("broke off in the middle of an answer.", node=self._node, remedy="Read its log.")
         return self._reply
 
     def _repeated(self) -> bool:
@@ -151,7 +149,7 @@ class _ChatStream:
                 f"failed in the middle of an answer{f' ({said})' if said else ''}.",
                 node=self._node,
                 status=200,
-                remedy="Look into its log.",
+                remedy="Read its log.",
             )
         message = member(event, "message", dict, {})
         text, thinking = member(message, "content", str, ""), member(message, "thinking", str, "")

@@ -92,7 +92,7 @@ class OpenAIEndpoint(Endpoint):
                 f"reads {info.context} tokens; the cluster asks for {wanted}.",
                 node=self.node.name,
                 remedy="Start its server with a longer context (llama-server: --ctx-size and --ubatch-size), or set "
-                "the cluster's context.",
+                "*Context* in the cluster.",
             )
         return NodeModel(info.server, "", info.quantization, info.context)
 

@@ -103,7 +103,7 @@ class Transport:
                 f"did not give a whole answer within {timeout:.3g} s.",
                 node=self.node.name,
                 silent=True,
-                remedy="Check that it works on the request, or raise its time-outs.",
+                remedy="Check whether it works on the request, or raise the timeouts in its block.",
             ) from error
 
     @asynccontextmanager

@@ -142,7 +142,7 @@ def differs(
             f"gives other vectors than {whose} ({result.likeness}): {result.cause}.",
             node=node,
             model=found.build,
-            remedy="Bring it to the same model and the same version of its server, or take it out of the cluster.",
+            remedy="Install the same model and the same version of its server there, or remove the node.",
         )
     if any_digest:
         return None

@@ -78,7 +78,7 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
     if not usable:
         raise ConfigurationError(
             f"{variable} names no proxy.",
-            state="Nothing was asked of the nodes.",
+            state="No request was sent to the nodes.",
             remedy=f"Write it as http://host:port, or unset {variable}.",
         )
     if named.password:

@@ -13,9 +13,9 @@ class AskOptions:
     """How a question is answered.
 
     Attributes:
-        passages: Passages that are given to the model at most; fewer where its context is too short.
+        passages: Maximum number of passages for the model; fewer if its context is too short.
         drafts: Answers that are written at the same time, of which the one with the most verified content is kept.
-        answer_tokens: Tokens of an answer at most.
+        answer_tokens: Maximum number of tokens of an answer.
         mark_unsupported: Whether sentences that are not supported stay in the answer, marked, and are not left out.
 
     Raises:
@@ -24,7 +24,11 @@ class AskOptions:
 
     # Bounds against slips of the keyboard: each draft, and each long prompt, keeps a node busy.
     passages: int = option(
-        12, "Passages", "Passages that the model is given at most, as its context allows.", ge=1, le=100
+        12,
+        "Passages",
+        "Maximum number of passages for the model; fewer if its context is too short.",
+        ge=1,
+        le=100,
     )
     drafts: int = option(
         1,
@@ -33,7 +37,9 @@ class AskOptions:
         ge=1,
         le=8,
     )
-    answer_tokens: int = option(1024, "Answer tokens", "Tokens of an answer at most.", ge=64, le=16384)
+    answer_tokens: int = option(
+        1024, "Answer tokens", "Maximum number of tokens of an answer.", ge=64, le=16384
+    )
     mark_unsupported: bool = option(
         False, "Mark unsupported", "Keep unsupported sentences and mark them, instead of leaving them out."
     )

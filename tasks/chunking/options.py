@@ -38,21 +38,21 @@ class ChunkOptions:
         check_bounds(self)
         if not self.overlap_tokens < self.target_tokens <= self.max_tokens:
             raise ConfigurationError(
-                f"ChunkOptions: overlap_tokens {self.overlap_tokens}, target_tokens {self.target_tokens} and "
-                f"max_tokens {self.max_tokens} must grow in this order.",
+                f"Overlap tokens ({self.overlap_tokens}), target tokens ({self.target_tokens}) and max tokens "
+                f"({self.max_tokens}) must be in ascending order.",
                 remedy="For example 30, 200 and 256.",
             )
         # A chunk that ends at no heading has half of the target at least, see `_end` in `chunker.py`.
         if self.min_tokens > self.target_tokens // 2:
             raise ConfigurationError(
-                f"ChunkOptions.min_tokens is {self.min_tokens}, and must lie between 0 and half of "
-                f"target_tokens ({self.target_tokens}).",
-                remedy="40 suits a target of 200.",
+                f"Min tokens ({self.min_tokens}) must be between 0 and half of the target tokens "
+                f"({self.target_tokens}).",
+                remedy="For example 40 for a target of 200.",
             )
         # The usual context is allowed beside shorter chunks too: who sets only `max_tokens` need not set both.
         most = max(self.max_tokens, CONTEXT_TOKENS)
         if self.context_tokens > most:
             raise ConfigurationError(
-                f"ChunkOptions.context_tokens is {self.context_tokens}, and must lie between 0 and {most}.",
-                remedy="48 suits most documents; 0 embeds chunks as they are shown.",
+                f"Context tokens ({self.context_tokens}) must be between 0 and {most}.",
+                remedy="48 is enough for most documents; 0 embeds chunks as they are shown.",
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.planning._walk import SUFFIXES
-from prefect_ollama.tasks.planning.path_names import LISTED, is_gone, location_of, named
+from prefect_ollama.tasks.planning.path_names import LISTED, file_of, is_gone, location_of, named
 from prefect_ollama.tasks.planning.source import Source
 
 
@@ -32,8 +32,8 @@ def notes_of(
 def _empty_note(source: Source) -> Iterator[str]:
     if not source.files and not source.refused:
         yield (
-            f"There is no PDF in {source.name!r} or in the folders in it, hidden and excluded ones left aside. Files "
-            f"count as PDFs whose name ends in {', '.join(map(repr, SUFFIXES))}."
+            f"There is no PDF in {source.name!r} or in the folders in it, apart from hidden and excluded files. A file "
+            f"counts as a PDF if its name ends in {', '.join(map(repr, SUFFIXES))}."
         )
 
 
@@ -95,13 +95,11 @@ def _real(source: str, location: str) -> str:
 def notes_on(documents: Sequence[Document], manifest: Sequence[Document]) -> list[str]:
     """Return what a user should know before these documents are taken out, a sentence or two each."""
     notes = []
-    returning = Counter(
-        row.source for row in documents if row.source != LISTED and not is_gone(Path(location_of(row)))
-    )
+    returning = Counter(row.source for row in documents if row.source != LISTED and not is_gone(file_of(row)))
     for source, count in sorted(returning.items()):
         notes.append(
-            f"{count} of the files are still in {source!r}. The next ingest of it stores them again; move or delete "
-            "them first to keep them out."
+            f"{quantity(count, 'file is', 'files are')} still in {source!r}. The next ingest of it stores them "
+            "again; move or delete them first to keep them out."
         )
     sources = {row.source for row in documents}
     below = Counter(

@@ -93,7 +93,7 @@ def kept_list(folder: Path, paths: Sequence[str | os.PathLike[str]]) -> Iterator
         raise ConfigurationError(
             f"The list of {quantity(len(paths), 'file')} cannot be kept in {str(folder)!r}: {error.strerror or error}.",
             state="Nothing was started.",
-            remedy="Free some room there, or name a folder or a pattern in place of the list.",
+            remedy="Free space there, or name a folder or a pattern in place of the list.",
         ) from None
     try:
         yield f"{MARK}{path}"

@@ -16,7 +16,7 @@ from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.planning._notes import notes_of
 from prefect_ollama.tasks.planning.opening import hash_descriptor
-from prefect_ollama.tasks.planning.path_names import LISTED, document_id, is_gone, location_of
+from prefect_ollama.tasks.planning.path_names import LISTED, document_id, file_of, is_gone
 from prefect_ollama.tasks.planning.source import Source, SourceFile
 
 
@@ -205,7 +205,7 @@ def _find_moved(
     """Pair new files with documents of other sources whose file is gone, as after a folder was moved."""
     # The size first, because asking the disk for every document of other sources would take seconds.
     sizes = {file.size for file in new}
-    gone = (row for row in others if row.size in sizes and not os.path.lexists(location_of(row)))
+    gone = (row for row in others if row.size in sizes and not os.path.lexists(file_of(row)))
     pairs, left = _paired(source, new, gone)
     # The time of nodes stays with the old document, so that it is not counted twice.
     return [(old, replace(row, node_seconds=0.0)) for old, row in pairs], left

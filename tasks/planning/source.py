@@ -108,7 +108,7 @@ def _found(path: Path, excluded: Excluded) -> Source:
     wanted = sorted({each for each in found if each.suffix.lower() in SUFFIXES and not _hidden(each, root)})
     if not wanted:
         raise ConfigurationError(
-            f"No PDF fits the pattern {str(path)!r}.",
+            f"No PDF matches the pattern {str(path)!r}.",
             state="Nothing was changed.",
             remedy="Check the pattern; `**` stands for any number of folders. Hidden files are left out.",
         )

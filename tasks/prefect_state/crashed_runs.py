@@ -45,8 +45,8 @@ RUNS_PER_PAGE: Final = 200
 # A flow run gets its labels in its first second. A run of this age without labels was killed before it got them.
 UNSIGNED: Final = timedelta(minutes=1)
 
-MESSAGE: Final = "Its process ended without a word; a later run took its place."
-UNTOLD: Final = "The flow went on after it; Prefect's server was not told in time how it ended."
+MESSAGE: Final = "Its process ended and did not report it. A later run found this."
+UNTOLD: Final = "The flow continued after it. Its end did not reach Prefect's server in time."
 
 # States of a run that has not ended.
 _GOING: Final = [kind for kind in StateType if kind not in TERMINAL_STATES]

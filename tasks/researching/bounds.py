@@ -32,15 +32,19 @@ class Bounds:
     steps: int = option(
         60,
         "Steps",
-        "Calls of chat models at most: each draft, round of judging, round of criticism and text is one.",
+        "Maximum number of calls of chat models. Each draft, judging, criticism and text is one call.",
         ge=3,
         le=10_000,
     )
     tokens: int = option(
-        200_000, "Tokens", "Tokens that chat models read and write at most.", ge=1_000, le=100_000_000
+        200_000,
+        "Tokens",
+        "Maximum number of tokens that chat models read and write.",
+        ge=1_000,
+        le=100_000_000,
     )
     seconds: float = option(
-        900, "Seconds", "Seconds by the clock at most, from the first step on.", ge=1, le=86_400
+        900, "Seconds", "Maximum time in seconds, from the first step on.", ge=1, le=86_400
     )
 
     def __post_init__(self) -> None:

@@ -136,7 +136,7 @@ def reranker_of(
         raise ConfigurationError(
             f"A reranker cannot answer within {timeout:g} s.",
             state="Nothing was searched.",
-            remedy="Give a time-out above 0.",
+            remedy="Give a number of seconds above 0.",
         )
     if isinstance(named, str):
         word, _, model = named.strip().partition(":")
