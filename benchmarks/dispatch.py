@@ -98,6 +98,7 @@ CASES = (
     Case(
         "600 texts, 20 ms a request on top, 4 slots", _rates(THREE, request_overhead=0.02, slots=4), 600, 0.93
     ),
+    Case("600 texts, nodes 200/100/100 texts/s, 4 slots", _rates((200.0, 100.0, 100.0), slots=4), 600, 0.85),
     Case(
         "10,000 texts of 50 to 2,000 tokens, 8 nodes from 5 to 400 texts/s",
         [{"tokens_per_second": rate * MEAN_TOKENS, "pool": POOL} for rate in EIGHT],

@@ -21,6 +21,7 @@ from prefect_ollama.flows import ForgetReport, IngestReport, NodeStatus, NodeTun
 from prefect_ollama.tasks.reporting import (
     Section,
     found_section,
+    roll_back_command,
     run_sections,
     short_facts,
     status_section,
@@ -86,7 +87,7 @@ def forgotten(what: ForgetReport) -> RenderableType:
     if len(what.documents) > PLANNED:
         parts.append(line(f"   … and {len(what.documents) - PLANNED} more"))
     parts += [line(note, "yellow") for note in what.notes]
-    parts += [line(f"`prefect-ollama roll-back {run}` undoes it.", "dim") for run in what.runs]
+    parts += [line(f"`{roll_back_command(run, what.table)}` undoes it.", "dim") for run in what.runs]
     return Group(*parts)
 
 

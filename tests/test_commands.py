@@ -33,6 +33,7 @@ from prefect_ollama.commands import EXAMPLES, app
 from prefect_ollama.flows import (
     Chunking,
     FileReport,
+    ForgetReport,
     IngestReport,
     NodeReport,
     NodeStatus,
@@ -633,6 +634,13 @@ class TestRendering:
         assert "would be stored (new): 0.pdf" in text
         assert "… and 11 more" in text
         assert "seconds" not in text
+
+    def test_of_documents_that_left_a_table(self) -> None:
+        what = ForgetReport("/the db/papers", False, (), runs=("0198c2f4", "0198c2f5"))
+        text = " ".join(shown(render.forgotten(what)).split())
+        assert "`prefect-ollama roll-back 0198c2f4 --uri '/the db' --table papers` undoes it." in text
+        usual = ForgetReport("/db/documents", False, (), runs=("0198c2f4",))
+        assert "--uri /db` undoes it." in shown(render.forgotten(usual))
 
     def test_of_nodes(self) -> None:
         loaded = (LoadedModel("m:latest", 2**26, 2**26),)

@@ -133,7 +133,7 @@ def test_a_folder_that_was_moved_is_recognised(tmp_path: Path) -> None:
     assert [file.path for file in plan.new] == ["two.pdf"]
     assert plan.bookkeeping
     (note,) = plan.notes
-    assert note.startswith("2 of the files have the content of documents of ")
+    assert note.startswith("2 files have the content of documents of ")
     assert f"`forget` '{tmp_path}/A'" in note
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_was_named_by_a_link_overlaps_too(tmp_path: Path) -> None:
     (note,) = make_plan(
         find_files(tmp_path / "A"), [], others=stored(find_files(tmp_path / "link/one.pdf"))
     ).notes
-    assert note.startswith("1 of the files are in the table under the source single files")
+    assert note.startswith("1 file is in the table under the source single files")
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:

@@ -105,15 +105,17 @@ class MaintenanceProcess:
         self.start()
         child = self._child
         assert child is not None
-        peak, why, said, complained = 0, "", "", ""
+        peak, why, remedy, said, complained = 0, "", "", "", ""
         given: str | None = order
         while child.returncode is None:
             peak = max(peak, _memory_of(child.pid))
             # The peak is measured from outside, because LanceDB allocates without Python.
             if peak > memory:
                 why = f"took more than {memory / 2**20:.0f} MiB of memory"
+                remedy = "Run `maintain` with more *Memory* (`--memory-mb`)."
             elif time.monotonic() > deadline:
                 why = "took longer than it was given"
+                remedy = "Run `maintain` again: it does the steps that are left."
             if why:
                 child.kill()
             with suppress(subprocess.TimeoutExpired):
@@ -126,7 +128,7 @@ class MaintenanceProcess:
             "The table is whole; steps that were done stay done.",
         )
         if why:
-            remedy = "Give it more of that; until it is done, searches are slower."
+            state += " Until all are done, searches are slower."
             raise TableError(f"{what} {why} and was stopped.", state=state, remedy=remedy)
         lines = complained.strip().splitlines() or [f"exit status {child.returncode}"]
         # The last line of a traceback, without the type of the error.

@@ -69,8 +69,9 @@ def _moved_notes(moved: Sequence[tuple[str, Document]], others: Sequence[Documen
         what = source if source != LISTED else location_of(next(row for row in old if row.source == LISTED))
         more = " (and of each other file)" if source == LISTED and count > 1 else ""
         yield (
-            f"{count} of the files have the content of documents of {named(source)} that are gone there; their chunks "
-            f"and vectors were reused. The old documents stay in the table until you `forget` {what!r}{more}."
+            f"{quantity(count, 'file has', 'files have')} the content of documents of {named(source)} that are gone "
+            "there; their chunks and vectors are reused. The old documents stay in the table until you "
+            f"`forget` {what!r}{more}."
         )
 
 
@@ -82,8 +83,8 @@ def _overlap_notes(source: Source, others: Sequence[Document]) -> Iterator[str]:
     )
     for name, count in sorted(there.items()):
         yield (
-            f"{count} of the files are in the table under the source {named(name)} too. A search shows each passage "
-            "once; to store it once, `forget` one of the two sources."
+            f"{quantity(count, 'file is', 'files are')} in the table under the source {named(name)} too. A search "
+            "shows each passage once; to store it once, `forget` one of the two sources."
         )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         lines_markdown,
         picture_markdown,
         report_markdown,
+        roll_back_command,
         run_chart,
         section_markdown,
         tuning_markdown,

@@ -73,20 +73,24 @@ def _item(item: Item, columns: Sequence[str]) -> str:
     return "\n  - ".join([said, *map(escape_markdown, (*item.below, *cells))])
 
 
+def roll_back_command(run: str, place: str) -> str:
+    """Return the command that undoes a run, from the place of its table (`uri/table`)."""
+    uri, _, table = place.rpartition("/")
+    command = ["prefect-ollama", "roll-back", run, "--uri", uri]
+    return shlex.join(command if table == DEFAULT_TABLE else [*command, "--table", table])
+
+
 def _roll_back(report: IngestReport) -> Iterator[str]:
     if not report.version:
         return
     uri, _, table = report.table.rpartition("/")
-    usual = table == DEFAULT_TABLE
-    command = ["prefect-ollama", "roll-back", report.run_id, "--uri", uri]
-    command += [] if usual else ["--table", table]
-    place = repr(uri) if usual else f"LanceTable(uri={uri!r}, table={table!r})"
+    place = repr(uri) if table == DEFAULT_TABLE else f"LanceTable(uri={uri!r}, table={table!r})"
     yield "### Roll back"
     yield (
         f"The table is at version {report.version}. To restore it as it was before this run, start the flow "
         f"`roll-back` in the UI with `{report.run_id}` as *Run*, or"
     )
-    yield _fenced("sh", shlex.join(command))
+    yield _fenced("sh", roll_back_command(report.run_id, report.table))
     yield _fenced("python", f"roll_back({report.run_id!r}, {place})")
     if "://" in uri:
         # Storage options may hold secrets, so they are never in a report.
