@@ -162,8 +162,8 @@ def other_digest(
         node=node,
         model=build,
         # A pull cannot help an embedded node, or an Ollama node beside it.
-        remedy="Name a saved cluster block with 'Accept other builds', or pull the model again where Ollama serves it; "
-        "the build of an embedded node always differs from Ollama's.",
+        remedy="Name a saved cluster block with 'Accept other builds', which takes nodes whose vectors agree, or pull "
+        "the model again where Ollama serves it; the build of an embedded node always differs from Ollama's.",
     )
 
 
