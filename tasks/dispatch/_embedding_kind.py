@@ -35,6 +35,7 @@ class EmbeddingKind(RequestKind):
     name = ""
     # The canary texts verify a node, which loads the model for them.
     first_units = sum(estimate_units(text) for text in SHORT)
+    proves_rates = True
     loads = False
     work = "embedded anything"
 

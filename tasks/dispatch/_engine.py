@@ -54,7 +54,11 @@ class Engine:
         for node in cluster.nodes:
             seconds, slots = kind.proven_seconds(node.name), shared_limits.slots(node.server)
             rate_model = RateModel(
-                kind.first_units, 1.0 if seconds is None else seconds, node.max_in_flight, slots
+                kind.first_units,
+                1.0 if seconds is None else seconds,
+                node.max_in_flight,
+                slots,
+                proven=kind.proves_rates,
             )
             warm = seconds is not None and not kind.loads
             self._nodes.append(Node(kind.connect(node), rate_model, shared_limits, self._lag, warm=warm))

@@ -40,13 +40,17 @@ class RateModel:
         seconds: Time of that request.
         most: Highest number of requests in flight.
         slots: How many requests the node serves at once, if an earlier run measured it.
+        proven: Whether the time was measured on this node.
 
     Attributes:
         waves: How many requests it serves at once, as far as is known.
     """
 
-    def __init__(self, units: float, seconds: float, most: int, slots: int | None = None) -> None:
+    def __init__(
+        self, units: float, seconds: float, most: int, slots: int | None = None, *, proven: bool = False
+    ) -> None:
         self._most = most
+        self._proven = proven
         self._mark = 0.0
         self._heard = 0.0
         self._silent = 0.0
@@ -60,7 +64,7 @@ class RateModel:
         self.waves = SlotWaves(self._most, slots)
         self._fit = LinearFit()
         self._fit.add(units, seconds, 1.0)
-        self._guess, self._measured = True, False
+        self._guess = True
         self._proven_unit_seconds = self._fit.unit_seconds
         self._largest = units
 
@@ -107,7 +111,6 @@ class RateModel:
             # The rate is known long before the first answer ends, and other nodes may wait for it.
             self._fit = LinearFit()
             self._fit.add(units, now - note.at, 1.0)
-            self._measured = True
         self.waves.heard()
 
     def finished(self, now: float, note: Sent) -> float:
@@ -149,8 +152,10 @@ class RateModel:
 
     @property
     def proof_error(self) -> float | None:
-        """Seconds of a unit in requests, as a multiple of those in the proof; None before the first answer or part."""
-        return self._fit.unit_seconds / self._proven_unit_seconds if self._measured else None
+        """Seconds of a unit in requests, as a multiple of those in the proof; None without a proof or an answer."""
+        return (
+            self._fit.unit_seconds / self._proven_unit_seconds if self._proven and not self._guess else None
+        )
 
     def unit_seconds(self, now: float) -> float:
         """Return the seconds of a slot for a unit. They grow while a request takes longer than expected."""
@@ -244,8 +249,7 @@ class RateModel:
 
     def _learn(self, units: float, seconds: float) -> None:
         if self._guess:
-            # The canaries are shorter than real texts.
-            self._guess, self._measured = False, True
+            self._guess = False  # the canaries are shorter than real texts
             self._fit = LinearFit()
         # With several slots, that many requests run in the same time, so each of them counts for less of it.
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / FIT_MEMORY_S))

@@ -123,12 +123,14 @@ class RequestKind(ABC):
     Attributes:
         name: Its name where kinds share something, such as the slots of a node; empty for embedding.
         first_units: Units of the request whose time is known for each verified node.
+        proves_rates: Whether that time is measured on each node, and not assumed.
         loads: Whether a verified node may still have to load the model.
         work: The work of nodes, as it follows "No node has" in the error of a cluster that does nothing.
     """
 
     name: ClassVar[str]
     first_units: ClassVar[float]
+    proves_rates: ClassVar[bool] = False
     loads: ClassVar[bool] = True
     work: ClassVar[str]
 
