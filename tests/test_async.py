@@ -56,6 +56,7 @@ def library(tmp_path: Path, dask_workers: str, pair: list[str]) -> Iterator[Libr
         yield Library(tmp_path, dask_workers, pair)
 
 
+@pytest.mark.slow
 def test_from_async_code(library: Library) -> None:
     async def main() -> tuple[IngestReport, list[Hit], int]:
         return library.ingest(), library.search(), len(check_nodes(library.urls))

@@ -123,6 +123,7 @@ def test_many_killed_writers(start: Start, tmp_path: Path) -> None:
     killed_again_and_again(start, tmp_path, kills=80)
 
 
+@pytest.mark.slow
 def test_cleared_while_others_work(start: Start, tmp_path: Path) -> None:
     workers = [start(seed=seed, rounds=80, texts=1000) for seed in (4, 5)]
     cache = VectorCache(CacheSpec(str(tmp_path), LIMIT))

@@ -307,6 +307,7 @@ def test_a_folder_is_summarised_in_windows(prefect_server: str, pair: list[Node]
         summarize(Only(first_page=99), cluster(pair), place)
 
 
+@pytest.mark.slow
 def test_documents_that_give_instructions_change_no_citation(
     prefect_server: str, pair: list[Node], tmp_path: Path
 ) -> None:

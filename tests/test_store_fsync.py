@@ -11,6 +11,7 @@ from prefect_ollama.blocks.lance import Store, StoreSpec
 from tests.store_samples import IDENTITY, embedded, sentences
 
 
+@pytest.mark.slow
 def test_all_that_is_committed_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: dict[int, int] = {}  # by inode, how large the file was then
     really = os.fsync

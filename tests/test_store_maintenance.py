@@ -123,6 +123,7 @@ def test_maintenance_that_lacks_memory_says_so_and_harms_nothing(store: Store) -
     assert chunk_rows(store) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
 def test_maintenance_that_lacks_space_says_so(store: Store) -> None:
     store.write([embedded("a.pdf", sentences("a", 50))])
