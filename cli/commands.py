@@ -15,7 +15,7 @@ from prefect_ollama.mcp import mcp
 from prefect_ollama.node import EXAMPLES as NODE_EXAMPLES
 from prefect_ollama.node import node
 from prefect_ollama.nodes import discover, nodes, tune
-from prefect_ollama.options import examples, refuse_slips
+from prefect_ollama.options import examples, refuse_ambiguous_values
 from prefect_ollama.research import research, summarize
 from prefect_ollama.search import search
 from prefect_ollama.table import forget, maintain, roll_back, runs
@@ -70,7 +70,7 @@ app = App(
     help="Keep a searchable LanceDB table in step with folders of PDFs, embedded by all the Ollama nodes you have.",
     # Omits `--empty-node` and similar options, which Cyclopts makes for options that may be given several times.
     default_parameter=Parameter(negative_iterable=()),
-    config=refuse_slips,
+    config=refuse_ambiguous_values,
     help_epilogue=f"{examples('prefect-ollama ingest ~/papers', 'prefect-ollama --install-completion')}\n\n{STATUS}",
 )
 # In the order of the dictionary, which is that of the help.

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from prefect_ollama.options import examples, refuse_slips
+from prefect_ollama.options import examples, refuse_ambiguous_values
 
-app = App(name="prefect-ollama", version_flags=[], config=refuse_slips)
+app = App(name="prefect-ollama", version_flags=[], config=refuse_ambiguous_values)
 
 
 EXAMPLES = examples("prefect-ollama node --port 11435 --threads 2")

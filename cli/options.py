@@ -33,7 +33,7 @@ def bounded(text: str, *, name: Sequence[str] | None = None, **bounds: float) ->
     return Parameter(name=name, help=text, validator=Number(**bounds))
 
 
-def refuse_slips(_app: App, _names: tuple[str, ...], arguments: ArgumentCollection) -> None:
+def refuse_ambiguous_values(_app: App, _names: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Refuse values that commands would take for others. An app of Cyclopts takes it as `config`.
 
     An empty value would be the default, or a folder: usually it is a variable of a script that is not set. Cyclopts

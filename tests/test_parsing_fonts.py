@@ -10,6 +10,7 @@ import pytest
 
 from prefect_ollama.tasks.parsing import Parser
 from prefect_ollama.tasks.parsing.pdf._tex_codes import as_signs, has_codes
+from tests.font_maps import map_font
 
 
 @pytest.fixture(scope="module")
@@ -20,24 +21,11 @@ def parser() -> Iterator[Parser]:
 
 def mapped(path: Path, lines: list[str], characters: dict[str, str]) -> Path:
     """Write lines in a font whose letters the file maps to other characters."""
-    codes = "".join(
-        f"<{ord(letter):02x}> <{text.encode('utf-16-be').hex()}>\n" for letter, text in characters.items()
-    )
     with pymupdf.open() as document:
         page = document.new_page()
         for i, line in enumerate(lines):
             page.insert_text((72, 100 + 20 * i), line, fontsize=12)
-        stream = document.get_new_xref()
-        document.update_object(stream, "<<>>")
-        document.update_stream(
-            stream,
-            (
-                "/CIDInit /ProcSet findresource begin begincmap /CMapName /Adobe-Identity-UCS def\n"
-                "1 begincodespacerange <00> <ff> endcodespacerange\n"
-                f"{len(characters)} beginbfchar\n{codes}endbfchar endcmap end"
-            ).encode(),
-        )
-        document.xref_set_key(page.get_fonts()[0][0], "ToUnicode", f"{stream} 0 R")
+        map_font(page, characters)
         document.save(path)
     return path
 

@@ -9,6 +9,7 @@ import pymupdf
 import pytest
 
 from prefect_ollama.tasks.parsing import Parser
+from tests.font_maps import map_font
 
 SIZE = 12
 Draw = Callable[[pymupdf.Page], object]
@@ -30,21 +31,7 @@ def read(parser: Parser, tmp_path: Path) -> Read:
         with pymupdf.open() as document:
             page = document.new_page(width=600, height=800)
             draw(page)
-            codes = "".join(
-                f"<{ord(code):02x}> <{ord(letter):04x}>\n"
-                for code, letter in ({chr(i): chr(i) for i in range(32, 91)} | _HEBREW).items()
-            )
-            stream = document.get_new_xref()
-            document.update_object(stream, "<<>>")
-            document.update_stream(
-                stream,
-                (
-                    "/CIDInit /ProcSet findresource begin begincmap /CMapName /Adobe-Identity-UCS def\n"
-                    "1 begincodespacerange <00> <ff> endcodespacerange\n"
-                    f"85 beginbfchar\n{codes}endbfchar endcmap end"
-                ).encode(),
-            )
-            document.xref_set_key(page.get_fonts()[0][0], "ToUnicode", f"{stream} 0 R")
+            map_font(page, {chr(i): chr(i) for i in range(32, 91)} | _HEBREW)
             document.save(path)
         return [(block.kind, block.text) for page in parser.parse(path).pages for block in page.blocks]
 

@@ -89,14 +89,14 @@ def to_hedge(nodes: Sequence[Node], now: float) -> tuple[Node, Request] | None:
 def _loads(nodes: Sequence[Node], now: float) -> dict[Node, NodeLoad]:
     """Return the loads of the nodes that can take work.
 
-    A proof is a short request. How far it is from a node's rate with real requests shows with the node's first answer.
-    Other nodes without an answer count as just as far from it. Otherwise the node that answers first would take their
-    share too: a request of a second where others need a quarter of one to answer.
+    A proof is a short request, which shows too low a rate. The first answer of a node shows the error of its proof. The
+    proofs of nodes without an answer count as just as wrong. Otherwise the node that answers first would take the share
+    of the other nodes too.
     """
-    errors = [node.rate_model.proof_error for node in nodes]
-    error = min((error for error in errors if error is not None), default=1.0)
-    # Only downwards: work that other nodes leave to a node is taken by them later, if it is slower.
-    return {node: node.load(now, min(error, 1.0)) for node in nodes if node.works and not node.stalled()}
+    errors = [error for node in nodes if (error := node.rate_model.proof_error) is not None]
+    # At most 1, because nodes with an answer take the work of a node later that is slower than its proof.
+    error = min([1.0, *errors])
+    return {node: node.load(now, error) for node in nodes if node.works and not node.stalled()}
 
 
 def _may_hedge(request: Request) -> bool:

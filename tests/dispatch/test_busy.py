@@ -81,7 +81,7 @@ def test_every_node_is_busy_to_the_end(
 def test_the_first_node_to_answer_leaves_the_others_their_share(
     monkeypatch: pytest.MonkeyPatch, count: int, overhead: float, slots: int, least: float
 ) -> None:
-    # The proofs show an eighth of the rates here, and of the other nodes nothing else is known when the first answers.
+    # The proofs show a quarter of the rates here, and of the other nodes nothing else is known when the first answers.
     made, asked = [VirtualNode(rate, overhead, slots) for rate in (200.0, 100.0, 100.0)], texts(count)
     outcome = embed(monkeypatch, made, asked)
     assert right(asked, outcome.embedded.vectors)

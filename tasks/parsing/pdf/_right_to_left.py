@@ -42,7 +42,7 @@ class _Part:
     Attributes:
         x0, x1: Left and right edge, in points.
         at: Address of its first letter.
-        left: Whether it runs from left to right; None for signs.
+        ltr: Whether it runs from left to right; None for signs.
         spaced: Whether a space stands right of it.
     """
 
@@ -51,7 +51,7 @@ class _Part:
     x1: float
     size: float
     at: int
-    left: bool | None
+    ltr: bool | None
     spaced: bool = False
 
 
@@ -59,27 +59,28 @@ def in_reading_order(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
     """Return the blocks of a page with its lines in their order. `text` is all text in UTF-8."""
     if text.isascii() or len(text.translate(None, _BYTES)) == len(text):
         return blocks
-    page = is_right_to_left(text.decode("utf-8", "replace"))
-    return [_block(block, page) if any(map(RIGHT_TO_LEFT.search, block.texts)) else block for block in blocks]
+    rtl_page = is_right_to_left(text.decode("utf-8", "replace"))
+    return [
+        _block(block, rtl_page) if any(map(RIGHT_TO_LEFT.search, block.texts)) else block for block in blocks
+    ]
 
 
-def _block(block: TextBlock, page: bool) -> TextBlock:
+def _block(block: TextBlock, rtl_page: bool) -> TextBlock:
     lines: list[Line] = []
     texts: list[str] = []
     for line, text in zip(block.lines, block.texts, strict=True):
-        for part_line, part in _cells(line, text, page):
+        for part_line, part in _cells(line, text, rtl_page):
             lines.append(part_line)
             texts.append(part)
     return block._replace(texts=texts) if len(lines) == len(block.lines) else block_of(lines, texts)
 
 
-def _cells(line: Line, text: str, page: bool) -> Iterator[tuple[Line, str]]:
-    """Divide a line.
+def _cells(line: Line, text: str, rtl_page: bool) -> Iterator[tuple[Line, str]]:
+    """Divide a line into cells, from right to left.
 
-    `page` says whether its page is from right to left. On others, lines with Latin words or a number at the left are
-    not.
+    On a page that is mostly written from left to right, a line with Latin words or a number at its left stays whole.
     """
-    letters = glyphs(line, text) if is_right_to_left(text) and (page or not LATIN.search(text)) else []
+    letters = glyphs(line, text) if is_right_to_left(text) and (rtl_page or not LATIN.search(text)) else []
     if not letters or any(not glyph.at or glyph.down for glyph in letters):
         yield line, text
         return
@@ -92,7 +93,7 @@ def _cells(line: Line, text: str, page: bool) -> Iterator[tuple[Line, str]]:
             part.spaced = spaced or (bool(parts) and parts[-1].x0 - part.x1 > _SPACE * part.size)
             parts.append(part)
             spaced = False
-    if not page and parts[-1].left and parts[-1].text.isascii():
+    if not rtl_page and parts[-1].ltr and parts[-1].text.isascii():
         yield line, text
         return
     for cell in runs(parts, lambda right, left: right.x0 - left.x1 > _CELL * line[5]):
@@ -110,12 +111,12 @@ def _parts(letters: list[Glyph]) -> Iterator[_Part]:
         else:
             if part is not None:
                 yield part
-            part = _Part(text, glyph.x0, glyph.x1, glyph.size, glyph.at, _runs_to_right(text))
+            part = _Part(text, glyph.x0, glyph.x1, glyph.size, glyph.at, _is_ltr(text))
     if part is not None:
         yield part
 
 
-def _runs_to_right(text: str) -> bool | None:
+def _is_ltr(text: str) -> bool | None:
     if _NUMBER.match(text) or _CODE.match(text) or (text.isalpha() and not RIGHT_TO_LEFT.match(text)):
         return True
     return False if RIGHT_TO_LEFT.match(text) else None
@@ -125,11 +126,11 @@ def _goes_on(part: _Part, text: str, glyph: Glyph) -> bool:
     if part.text.isspace():
         return False
     # A mark, or the further letter of a ligature.
-    if unicodedata.combining(text[0]) or (part.left is False and glyph.x1 - glyph.x0 < _NARROW * part.size):
+    if unicodedata.combining(text[0]) or (part.ltr is False and glyph.x1 - glyph.x0 < _NARROW * part.size):
         return True
-    left = _runs_to_right(text)
-    gap = glyph.x0 - part.x1 if left else part.x0 - glyph.x1
-    return left is not None and left is part.left and _OVER * part.size < gap < _CLOSE * part.size
+    ltr = _is_ltr(text)
+    gap = glyph.x0 - part.x1 if ltr else part.x0 - glyph.x1
+    return ltr is not None and ltr is part.ltr and _OVER * part.size < gap < _CLOSE * part.size
 
 
 def _text(cell: list[_Part]) -> str:
@@ -138,16 +139,16 @@ def _text(cell: list[_Part]) -> str:
     i = 0
     while i < len(cell):
         end = i + 1
-        if cell[i].left:
+        if cell[i].ltr:
             last = i
-            while end < len(cell) and cell[end].left is not False:
-                if cell[end].spaced and not _are_words(cell[last], cell[end]):
+            while end < len(cell) and cell[end].ltr is not False:
+                if cell[end].spaced and _are_numbers(cell[last], cell[end]):
                     break
-                if cell[end].left:
+                if cell[end].ltr:
                     last = end
                 end += 1
             end = last + 1
-        elif cell[i].left is None:
+        elif cell[i].ltr is None:
             cell[i].text = cell[i].text.translate(_BRACKETS)
         for k in reversed(range(i, end)):
             text += cell[k].text + " " * (k > i and cell[k].spaced)
@@ -156,6 +157,6 @@ def _text(cell: list[_Part]) -> str:
     return text
 
 
-def _are_words(one: _Part, other: _Part) -> bool:
-    """Return whether two parts are not both numbers, which stand side by side from right to left."""
-    return other.left is None or not (_NUMBER.match(one.text) and _NUMBER.match(other.text))
+def _are_numbers(one: _Part, other: _Part) -> bool:
+    """Return whether both parts are numbers. Numbers side by side are read from right to left."""
+    return other.ltr is not None and bool(_NUMBER.match(one.text) and _NUMBER.match(other.text))
