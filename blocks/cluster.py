@@ -132,21 +132,21 @@ class OllamaCluster(EmbeddingCluster):
             give_up_after=self.give_up_after,
             chat=chat,
             judge=self.judge_spec(),
-            # They use the settings of the chat model, so they need one.
             other_chats=() if chat is None else other_chats(chat, self.other_chat_models),
         )
 
     def chat_spec(self) -> ChatModelSpec | None:
-        """Return the chat model with its settings; None if the cluster has none."""
-        if self.chat_model is None:
+        """Return the chat model with its settings, or the first of the others; None if the cluster has neither."""
+        name = self.chat_model or next(iter(self.other_chat_models), None)
+        if name is None:
             return None
         # Lists become tuples, so that the value can be compared and hashed.
         options = tuple(
-            (name, tuple(each) if isinstance(each, list) else each)
-            for name, each in sorted(self.chat_options.items())
+            (key, tuple(each) if isinstance(each, list) else each)
+            for key, each in sorted(self.chat_options.items())
         )
         return ChatModelSpec(
-            self.chat_model, self.chat_num_ctx, options, _THINK[self.chat_think], keep_alive=self.keep_alive
+            name, self.chat_num_ctx, options, _THINK[self.chat_think], keep_alive=self.keep_alive
         )
 
     def judge_spec(self) -> ChatModelSpec | None:

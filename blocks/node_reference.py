@@ -35,7 +35,7 @@ def _entry(value: Any) -> Any:
     if isinstance(value, Mapping) and "$ref" in value:
         return NodeReference.model_validate(value["$ref"])
     if isinstance(value, NodeBlock):
-        # A node that was changed since it was saved cannot be referenced: the saved one is another.
+        # A node that was changed since it was saved cannot be referenced: the saved one differs.
         return _reference_of(value) if value.name and value.unchanged else value
     if isinstance(value, NodeReference):
         return value
@@ -103,8 +103,12 @@ def refuse_unsaved(nodes: Iterable[Entry]) -> None:
             )
 
 
-def node_spec(entry: Entry) -> NodeSpec:
+def node_spec(entry: Entry, *, hint: str = "") -> NodeSpec:
     """Return the node of an entry; a saved node is loaded from the Prefect server.
+
+    Args:
+        entry: The entry.
+        hint: A further hint in the error if no saved node has this name.
 
     Raises:
         ConfigurationError: Its block is missing or wrong, or the server cannot be reached.
@@ -119,10 +123,10 @@ def node_spec(entry: Entry) -> NodeSpec:
         return kind.load_saved(name).to_spec()
     if looks_like_address(entry):
         return NodeSpec.at(entry)
-    return load_node(entry).to_spec(entry)
+    return load_node(entry, hint=hint).to_spec(entry)
 
 
-def load_node(name: str) -> NodeBlock:
+def load_node(name: str, *, hint: str = "") -> NodeBlock:
     """Load the saved node of this name, of any kind. The call blocks, also in async code.
 
     Raises:
@@ -144,7 +148,7 @@ def load_node(name: str) -> NodeBlock:
         f"There is {first} named {name!r}, and {' and '.join(others)}.",
         state="Nothing was started.",
         remedy=f"Make it in the Prefect UI (Blocks, +), or in Python with `OllamaNode(…).save(…)`. If {name!r} is a "
-        f"host, write http://{name}:11434.",
+        f"host, write http://{name}:11434.{hint}",
     )
 
 

@@ -73,7 +73,7 @@ def hits(
 
 
 def _pages(hit: Hit) -> str:
-    """Return the pages of a hit, with the numbers printed on them where these are others."""
+    """Return the pages of a hit, with the numbers printed on them where these differ."""
     one = hit.page_from == hit.page_to
     counted = f"page {hit.page_from}" if one else f"pages {hit.page_from}-{hit.page_to}"
     # Printed numbers differ from counted ones behind a preface in Roman numbers, for example.

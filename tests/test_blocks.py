@@ -348,7 +348,9 @@ def test_a_chat_model_has_settings_of_its_own() -> None:
         "qwen3", 4096
     )
     assert spec(judge_model="llama3.2").judge == ChatModelSpec("llama3.2")
+    # Without a chat model the first of the others is used as such.
     assert full.other_chats == spec(other_chat_models=["llama3.2"]).other_chats == ()
+    assert spec(other_chat_models=["llama3.2"]).chat == ChatModelSpec("llama3.2")
     several = spec(chat_model="qwen3", chat_num_ctx=4096, other_chat_models=["llama3.2", " ", "qwen3:latest"])
     assert several.other_chats == (ChatModelSpec("llama3.2", 4096),)
     assert pickle.loads(pickle.dumps(full)) == full

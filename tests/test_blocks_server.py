@@ -25,6 +25,7 @@ import prefect_ollama
 from prefect_ollama.blocks import LanceTable, OllamaCluster, OllamaNode
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
+from prefect_ollama.tasks.searching import reranker_of
 from tests.nodes import Node
 from tests.services import call
 
@@ -197,6 +198,10 @@ def test_a_saved_table_is_found_by_its_name(api: Api, name: str, tmp_path: Path)
 def test_a_missing_block_is_named_with_the_way_to_make_it(api: Api) -> None:
     with pytest.raises(ConfigurationError, match=r"no Ollama Node block named 'nothing-here'.*save.*http://"):
         OllamaCluster(nodes=["nothing-here"]).to_spec()
+    with pytest.raises(
+        ConfigurationError, match=r"block named 'nothing-here'.*chat model.*judge:nothing-here"
+    ):
+        reranker_of("nothing-here")
     with pytest.raises(ConfigurationError, match=r"no Ollama Cluster block named 'nothing-here'"):
         resolve_cluster("nothing-here")
     lost = {"$ref": {"block_document_id": str(uuid.uuid4())}}

@@ -157,7 +157,7 @@ def test_nodes_with_other_vectors_are_refused(library: Library) -> None:
     library.node.control(weights="b")
     with open_corpus(library.spec.uri, library.node.url) as corpus:
         for _ in range(2):
-            with pytest.raises(TableError, match="its vectors are others"):
+            with pytest.raises(TableError, match="their vectors differ"):
                 corpus.search("tide")
         library.node.control(weights="a")
         assert corpus.search("tide")  # what failed is tried again
@@ -178,7 +178,7 @@ def test_a_table_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
     with nodes({}, {"weights": "b"}) as (old, new):
         spec = write_table(tmp_path / "db", identity_of(old), {"a.pdf": TIDES})
         with Corpus(spec, [new.url]) as corpus:
-            with pytest.raises(TableError, match="its vectors are others"):
+            with pytest.raises(TableError, match="their vectors differ"):
                 corpus.search("tide", mode="vector")
             store = Store.open(spec)
             staging = Store.open(spec.staging, identity=identity_of(new), create=True)

@@ -96,7 +96,7 @@ def test_two_models_without_digests_do_not_meet(
     assert (report.embedded, report.reused) == (2, 0)
     assert are_of(tmp_path / "b", prefix="", weights="b")
     with pytest.raises(
-        TableError, match=r"its vectors are others \(cosine .*another model \(model-b, not model-a\)"
+        TableError, match=r"their vectors differ \(cosine .*another model \(model-b, not model-a\)"
     ):
         search("light", node.url, LanceTable(uri=str(tmp_path / "a")), model="model-b", mode="vector")
     write_pdf(papers / "more.pdf", [prose("more", 40)])

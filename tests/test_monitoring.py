@@ -240,6 +240,20 @@ def test_time_left_follows_the_rate_of_the_last_minute() -> None:
     assert progress.look(400, 2 * count).left is None, "nothing came for more than a minute"
 
 
+def test_an_estimate_that_has_passed_without_progress_is_not_repeated() -> None:
+    done = (0, RunStatistics())
+    progress = Progress(100, 100_000, lambda: done)
+    progress.look(0, 0)
+    done = (98, RunStatistics(size=98_000, chunks=196, embedded=196))
+    assert [progress.look(now, 196).left for now in (48, 49)] == [
+        pytest.approx(1, abs=0.1),
+        pytest.approx(1, abs=0.1),
+    ]
+    done = (99, RunStatistics(size=99_000, chunks=198, embedded=198))
+    assert progress.look(50, 198).left == pytest.approx(0.5, abs=0.1)
+    assert progress.look(52, 198).left is None
+
+
 def test_a_run_of_empty_files_is_done_when_they_are() -> None:
     done = (0, RunStatistics())
     progress = Progress(2, 0, lambda: done)

@@ -140,7 +140,7 @@ def test_a_chat_model_of_the_nodes_judges_passages(library: Library) -> None:
 def test_nodes_with_another_model_are_refused(library: Library) -> None:
     for node in library.nodes:
         node.control(models=["bge-m3"], weights="b")
-    with pytest.raises(TableError, match="its vectors are others") as caught:
+    with pytest.raises(TableError, match="their vectors differ") as caught:
         search("tides", library.urls, library.table, model="bge-m3")
     assert MODEL in caught.value.cause
     assert "mode 'text'" in caught.value.remedy

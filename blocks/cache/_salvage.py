@@ -1,4 +1,4 @@
-"""Sound vectors of other files, moved into the database: of a damaged one, and of caches of the earlier format.
+"""Move sound vectors from a damaged database, and from caches of the earlier format, into the database.
 
 The earlier format is files `<rows>x<dimension>-<random>.segment`:
 

@@ -1,8 +1,8 @@
 """LanceDB, imported in half the time.
 
 `import lancedb` also loads the client of Lance's REST catalogues, which compiles the checks of some hundred calls: 0.6
-of 1.2 s on one core. Nothing here asks a catalogue. So that package's modules load when something imports them, and
-its own names when something asks for one.
+of 1.2 s on one core. Nothing here uses a catalogue. So the modules and names of that package are loaded only
+when they are used.
 """
 
 from __future__ import annotations

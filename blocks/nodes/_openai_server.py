@@ -138,7 +138,7 @@ def _server(disclosure: Disclosure, name: str, version: Any) -> str:
 
 
 async def _optional(transport: Transport, call: str, bounds: Bounds, timeout: float) -> Mapping[str, Any]:
-    """Return the answer of a call beside `/v1`; nothing if it fails, because it only informs."""
+    """Return the answer of a call outside `/v1`; an empty one if the call fails, because no check needs it."""
     root = transport.node.url.removesuffix("/v1")
     try:
         return await transport.object(f"{root}/{call}", bounds, timeout=timeout)

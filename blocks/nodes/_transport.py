@@ -163,8 +163,8 @@ def without_context() -> Iterator[None]:
 async def _limit_connect(seconds: float) -> AsyncIterator[Callable[[str, dict[str, Any]], Awaitable[None]]]:
     """Limit the connection, and the handshake of TLS, to so many seconds each.
 
-    The HTTP library's own limit would also count time in which this process waited for a core, and then say of a
-    healthy node that it cannot be connected.
+    The HTTP library's own limit would also count time in which this process waited for a core, and then report a
+    healthy node as one that cannot be connected.
 
     Yields:
         The `trace` extension of the request (https://www.encode.io/httpcore/extensions/#trace): the library calls it at

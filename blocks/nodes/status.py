@@ -90,12 +90,12 @@ class NodeStatus:
 
     @property
     def note(self) -> str:
-        """What to know of it: why it is left out, or in which scripts its vectors are other ones."""
+        """What to know of it: why it is left out, or in which scripts its vectors differ."""
         if self.error or not self.other_scripts:
             return self.error
         return (
-            f"Its vectors of {unlike_scripts(self.other_scripts)} are not the other nodes': its tokenizer cuts them in "
-            "another way. Use nodes of one kind for documents in these scripts."
+            f"Its vectors of {unlike_scripts(self.other_scripts)} differ from the other nodes', because its tokenizer "
+            "differs. Use nodes of one kind for documents in these scripts."
         )
 
     @property

@@ -45,8 +45,8 @@ class NodeVerification:
         version: Version that it reports.
         digest: SHA-256 of its model's manifest; empty if it reports none.
         seconds: Time of one request with the texts `SHORT`, after the model was loaded.
-        other_scripts: Scripts in which its vectors are not the table's or the other nodes', because its tokenizer
-            is another one, with the cosine of a text.
+        other_scripts: Scripts in which its vectors differ from those of the table or of the other nodes, because
+            its tokenizer differs, with the cosine of a text.
     """
 
     node: str

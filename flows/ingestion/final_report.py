@@ -42,7 +42,7 @@ def final_state(report: IngestReport, advanced: Advanced) -> IngestReport:
             f"first: {report.failed[0].path!r}.",
             paths=[file.path for file in report.failed],
             state="All the rest is stored.",
-            remedy="The artifact ingest-report says of each what to do.",
+            remedy="The artifact ingest-report says what to do for each.",
         )
         if again:
             raise error

@@ -36,7 +36,7 @@ class Normal:
 
     Attributes:
         text: That spelling.
-        starts: For each character of it, where what it stands for begins in the original text.
+        starts: For each of its characters, the start of the original characters for which it stands.
         ends: Where that ends.
     """
 

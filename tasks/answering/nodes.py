@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.awaited import blocking
-from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
+from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
     ClusterSpec,
@@ -50,25 +50,19 @@ def with_models(
         spec: The cluster.
         chat: The chat model.
         judge: The model that judges.
-        others: Models that answer on nodes without the chat model; empty leaves those of the cluster.
-
-    Raises:
-        ConfigurationError: Other models are named, and no chat model.
+        others: Models that answer on nodes without the chat model; empty leaves those of the cluster. If there is no
+            chat model, the first of them is used as such.
     """
     known = {full_name(each.name): each for each in (spec.judge, spec.chat) if each is not None}
 
     def named(name: str) -> ChatModelSpec:
         return known.get(full_name(name)) or ChatModelSpec(name, keep_alive=spec.model.keep_alive)
 
+    if chat is None and spec.chat is None and others:
+        chat = others[0]
     if chat is not None:
         spec = replace(spec, chat=named(chat))
         known = {full_name(chat): named(chat)} | known
-    if others and spec.chat is None:
-        raise ConfigurationError(
-            "Other chat models are named, and no chat model.",
-            state="Nothing was asked.",
-            remedy="Name the first of them as the chat model.",
-        )
     if spec.chat is not None:
         names = others or [each.name for each in spec.other_chats]
         spec = replace(spec, other_chats=other_chats(spec.chat, names))

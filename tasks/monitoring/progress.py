@@ -61,6 +61,7 @@ class Progress:
         self._documents, self._size, self._done = documents, size, done
         self._part = 0.0
         self._seen: deque[tuple[float, float]] = deque()
+        self._moved = 0.0
 
     def look(self, now: float, texts: int) -> ProgressState:
         """Return how far the run is.
@@ -78,7 +79,8 @@ class Progress:
         else:
             part = min((done.size + min(ahead, 0.95 * (whole - done.size))) / whole, 1.0)
         # A bar that goes back looks broken, and the estimate of a text's bytes may sink.
-        self._part = max(self._part, part)
+        if part > self._part:
+            self._part, self._moved = part, now
         self._seen.append((now, self._part))
         while len(self._seen) > 2 and self._seen[1][0] < now - RATE_WINDOW_S:
             self._seen.popleft()
@@ -92,4 +94,6 @@ class Progress:
         since, before = self._seen[0]
         if now - since < FIRST_ESTIMATE_S or self._part <= before:
             return None
-        return (1 - self._part) * (now - since) / (self._part - before)
+        left = (1 - self._part) * (now - since) / (self._part - before)
+        # The last texts may be the slowest. Without progress for longer than the estimate, the estimate was wrong.
+        return left if left >= now - self._moved else None

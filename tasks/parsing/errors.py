@@ -22,7 +22,7 @@ REMEDIES: Final = {
     "damaged": "Open and save it with a PDF viewer, or get a fresh copy.",
     "no-pages": "The file was probably cut off; get a fresh copy.",
     "no-picture": "Open the file itself.",
-    "page": "The file is another one than was ingested: ingest it again.",
+    "page": "The file has changed since it was ingested: ingest it again.",
     "encrypted": "Give its password: under Passwords in the form, as `passwords` in Python, by --password-file or "
     "--ask-password on the command line.",
     "too-large": "If the file is what it should be, raise *Max pages* (`--max-pages`) or *Max text* (`--output-mb`).",

@@ -62,6 +62,6 @@ class ChunkingPlan:
 
     @staticmethod
     def counter_in(identity: str) -> str | None:
-        """Return how tokens were counted for the chunks of this identity, None if it is no way that is known here."""
+        """Return how tokens were counted for the chunks of this identity, None if this version does not know it."""
         name = identity.rpartition(_TOKENS)[2]
         return name if name == MINILM or TokenRates.named(name) is not None else None

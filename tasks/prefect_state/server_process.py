@@ -1,7 +1,7 @@
 """Prefect's server for the time of one process: `python -m prefect_ollama.tasks.prefect_state.server_process FD`.
 
 It serves at the socket that it inherits and ends with the process that started it, however that ends: the pipe at its
-stdin closes then, and its parent is another one.
+stdin closes then, and it gets another parent.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def counted_name(verb: str, noun: str, several: str = "", *, of: str) -> Callabl
 
     Args:
         verb: What the task does.
-        noun: What it does it to, in the singular.
+        noun: The kind of things it works on, in the singular.
         several: The plural, if it is not the singular with an `s`.
         of: The `Opaque` parameter that holds them: a sequence, or a cluster of nodes.
     """

@@ -113,7 +113,7 @@ def _steps(steps: Sequence[ReportStep]) -> Rows:
     numbers = ("seconds", "tokens read", "tokens written")
     cells = []
     for each in steps:
-        # A step from the cache cost nothing in this run, so its note is about that.
+        # A step from the cache took no time in this run, and its own note is of an earlier run.
         note = "From the cache." if each.cached else each.note
         tokens = (f"{each.prompt_tokens:,}", f"{each.answer_tokens:,}")
         by = (", ".join(each.nodes), ", ".join(each.models))

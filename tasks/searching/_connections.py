@@ -62,7 +62,7 @@ class Connections:
         self._closed = False
 
     def table(self) -> Store:
-        """Return the table. If `re_embed` has put another one in its place, that is opened; its nodes may be others."""
+        """Return the table. If `re_embed` has put another one in its place, that is opened; it may need other nodes."""
         with self._lock:
             self._refuse_closed()
             if self.store.replaced:

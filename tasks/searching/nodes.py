@@ -82,7 +82,7 @@ def refuse_other_vectors(table: Store, nodes: Dispatcher) -> None:
         return
     result = compare(reference, known)
     raise TableError(
-        f"The table was made with {_model(known)}, the nodes have {_model(reference)}, and its vectors are others "
+        f"The table was made with {_model(known)}, the nodes have {_model(reference)}, and their vectors differ "
         f"({result.likeness}): {result.cause}.",
         state="Nothing was searched.",
         remedy="Bring the nodes to the table's model and version of the server, embed the table again with `re_embed` "
@@ -114,7 +114,7 @@ def question_note(question: str, nodes: VerifiedCluster) -> str:
     if not found:
         return ""
     return (
-        f"The nodes' vectors of {unlike_scripts(found)} are not those of the table or of each other, because "
+        f"The nodes' vectors of {unlike_scripts(found)} differ from those of the table or from each other, because "
         "tokenizers differ: passages may be missing. Search by words (mode 'text'), or embed the table again "
         "with `re_embed`."
     )

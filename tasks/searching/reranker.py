@@ -163,11 +163,9 @@ def _node_of(named: str | OpenAICompatibleNode) -> NodeSpec:
         return NodeSpec(short_name(url), url, api="openai")
     from prefect_ollama.blocks.node_reference import node_spec
 
-    node = node_spec(named)
+    node = node_spec(named, hint=f" If it is a chat model of the nodes, write {JUDGE}:{named}.")
     if node.api != "openai":
-        raise _no_reranker(
-            node.name, "it is an Ollama node, and Ollama does not rerank; its chat model can (`judge`)"
-        )
+        raise _no_reranker(node.name, "it is an Ollama node, and Ollama does not rerank")
     return node
 
 
@@ -181,5 +179,5 @@ def _no_reranker(name: str, why: str) -> ConfigurationError:
         f"{name!r} is no reranker: {why}.",
         state="Nothing was searched.",
         remedy="Name a server that reranks, such as http://gpu-box:8012/v1, a saved OpenAI Compatible Node, or "
-        "`judge` for the chat model of the nodes.",
+        "`judge` for the cluster's judge or chat model, or `judge:MODEL` for another chat model of the nodes.",
     )

@@ -45,10 +45,10 @@ def compare_rows(store: Store, dispatcher: Dispatcher, count: int) -> RowsCompar
         ClusterError: No node works any more.
     """
     reference = dispatcher.cluster.reference
-    # Earlier versions did not divide long words, so their vectors of such texts say nothing of the model.
+    # Earlier versions did not divide long words, so their vectors of such texts do not show the model.
     rows = [(text, vector) for text, vector in store.sample(count) if divide_long_words(text) == text]
     least = least_cosine(reference, replace(reference, digest=store.identity.digest, version=""))
-    # Vectors of another length are others; their cosine is not defined.
+    # Vectors of another length differ; they have no cosine.
     if rows and len(rows[0][1]) != reference.dimension:
         return RowsCompared(len(rows), len(rows), 0.0, least)
     embedded = dispatcher.embed([text for text, _ in rows])

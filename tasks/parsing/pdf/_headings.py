@@ -32,7 +32,7 @@ _MAX_BOLD_CHARACTERS: Final = 150
 _MOST_DIGITS: Final = 0.4
 # Text in brackets is a unit or a remark ("(in millions)").
 _BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
-# Bold words between two lines of a table or a title page, which head nothing.
+# Bold words between two lines of a table or a title page, which are no headings.
 _CONNECTS: Final = re.compile(
     r"(?:and|or|und|oder|et|ou|y|o|and/or|continued|total|by|to|note|see)\W*", re.IGNORECASE
 )
@@ -41,8 +41,8 @@ _LOOSE_END: Final = re.compile(
     r"\b(?:the|a|an|of|and|or|to|for|in|on|by|with|from|that|which|our|its|their)$", re.IGNORECASE
 )
 # Minimum number of words of a sentence, and minimum share of words that begin in lower case. Attached contracts may be
-# set in larger type than the report, and their sentences head nothing. Headings may end with a full stop, too ("5. Tax
-# Withholding.", "13. Compliance with Applicable Laws and Regulations.").
+# set in larger type than the report, and their sentences are no headings. Headings may end with a full stop, too
+# ("5. Tax Withholding.", "13. Compliance with Applicable Laws and Regulations.").
 _SENTENCE_WORDS: Final = 6
 _SENTENCE_LOWER: Final = 0.45
 _SENTENCE_END: Final = re.compile(r"[.;,:][\"'”’)\]]*\s*$")

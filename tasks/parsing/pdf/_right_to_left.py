@@ -134,7 +134,7 @@ def _goes_on(part: _Part, text: str, glyph: Glyph) -> bool:
 
 
 def _text(cell: list[_Part]) -> str:
-    """Return the text of parts from right to left, of which those that run from left to right have the other order."""
+    """Return the text of parts in right-to-left order. Runs of left-to-right parts are reversed."""
     text = ""
     i = 0
     while i < len(cell):

@@ -53,7 +53,7 @@ def is_unit(text: str) -> bool:
 
 
 def is_period(text: str) -> bool:
-    """Return whether a line only says of which years or periods numbers are."""
+    """Return whether a line has only years or periods of numbers."""
     words = text.split()
     return bool(words) and (
         all(map(is_year, words))

@@ -60,7 +60,7 @@ _GLUED: Final = "\r"
 _HYPHEN: Final = re.compile(r"[-‐\xad] ?\n\s*")
 _ASCII_HYPHEN: Final = re.compile(r"- ?\n\s*")
 # What is written with a hyphen anyway: compounds, abbreviations (ISO-standard), and the names of files, products
-# and addresses, which are other ones without it.
+# and addresses, which would be wrong without it.
 _KEPT_WORDS: Final = frozenset({"self", "well"})
 # A hyphen before the one at the end of the line, a digit or a sign of addresses and file names.
 _KEPT_HYPHEN: Final = re.compile(r"\b(?:self|well)$|[-‐]\w+$|[\d/@_:\\]|\.\w", re.IGNORECASE)
@@ -106,7 +106,7 @@ class TextCleanup:
 
     Args:
         dropped: Characters that are dropped are counted here, by their rule.
-        plain: What `is_plain` says of all texts that will come.
+        plain: Whether all texts that will come are plain (`is_plain`).
     """
 
     def __init__(self, dropped: Counter[str], plain: bool = False) -> None:

@@ -74,7 +74,7 @@ class Pages:
         self._compare_memory()
 
     def _compare_memory(self) -> None:
-        """Let the memory of a page be compared that has all that it takes: the first page of a file may not."""
+        """Read a page with several blocks and lines, so that it is compared: the first page of a file may be empty."""
         with pymupdf.open() as document:
             page = document.new_page()
             page.insert_text((50, 50), ["Two lines", "in one block"])
