@@ -80,13 +80,15 @@ def resolve_cluster(cluster: Nodes | None = None, *, model: str | None = None) -
     from prefect_ollama.blocks.cluster import OllamaCluster
     from prefect_ollama.blocks.node_block import NodeBlock
 
-    if isinstance(cluster, OllamaCluster):
-        return ResolvedCluster(_with_model(cluster, model).to_spec(), True)
     # A name alone is that of a cluster. It may be meant as a node or a host, so the error says how to write those.
     if isinstance(cluster, str) and not (looks_like_address(cluster) or names_block(cluster)):
         hint = f" If {cluster!r} is a node, name it in a list (`--node`); if it is a host, write http://{cluster}:11434."
-        loaded = OllamaCluster.load_saved(cluster, hint=hint)
-        return ResolvedCluster(_with_model(loaded, model).to_spec(), True)
+        cluster = OllamaCluster.load_saved(cluster, hint=hint)
+    if isinstance(cluster, OllamaCluster):
+        if model is not None:
+            values = {name: getattr(cluster, name) for name in type(cluster).model_fields}
+            cluster = _cluster(**{**values, "model": model})
+        return ResolvedCluster(cluster.to_spec(), True)
     entries = [cluster] if isinstance(cluster, str | NodeBlock) else list(cluster or ())
     if cluster is None:
         try:
@@ -128,11 +130,10 @@ def cluster_by_address(cluster: Any, model: str) -> ResolvedCluster | None:
         # `resolve_cluster` raises the error for a node that is named twice.
         if any(same_server(one.url, other.url) for one, other in combinations(found, 2)):
             return None
-        # Nothing is named, not even in the environment.
-        here = (NodeSpec.at(DEFAULT_URL),)
         automatic = prefixes_of(model)
-        spec = ClusterSpec(found or here, ModelSpec(model, automatic.document, automatic.query))
-        return ResolvedCluster(spec, bool(found))
+        wanted = ModelSpec(model, automatic.document, automatic.query)
+        # Without `found`, nothing is named, not even in the environment.
+        return ResolvedCluster(ClusterSpec(found or (NodeSpec.at(DEFAULT_URL),), wanted), bool(found))
     return None
 
 
@@ -219,11 +220,6 @@ def place_and_name(text: str) -> tuple[str, str]:
 def is_place(text: str) -> bool:
     """Return whether a text names a folder or an object store, and not a table of the default folder."""
     return any(mark in text for mark in "/\\") or text in (".", "..", "~") or is_file_url(text)
-
-
-def _with_model(cluster: OllamaCluster, model: str | None) -> OllamaCluster:
-    values = {name: getattr(cluster, name) for name in type(cluster).model_fields}
-    return cluster if model is None else _cluster(**{**values, "model": model})
 
 
 def _cluster(*, option: str = "node", **values: Any) -> OllamaCluster:

@@ -6,13 +6,12 @@ import math
 
 
 class LinearFit:
-    """Weighted least squares of seconds over units; the weight of older observations decays."""
+    """Weighted least squares of seconds over units, from a first observation on; the weight of older ones decays."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: float, seconds: float) -> None:
         self._n = self._u = self._s = self._uu = self._us = 0.0
         self._least = math.inf
-        self.overhead = 0.0
-        self.unit_seconds = 0.0
+        self.add(units, seconds, 1.0)
 
     def add(self, units: float, seconds: float, keep: float) -> None:
         """Add an observation; `keep` is the factor for the weights of all observations before it."""

@@ -62,8 +62,7 @@ class RateModel:
     def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
         """Forget everything except one known request: the node was gone and may be another machine now."""
         self.waves = SlotWaves(self._most, slots)
-        self._fit = LinearFit()
-        self._fit.add(units, seconds, 1.0)
+        self._fit = LinearFit(units, seconds)
         self._guess = True
         self._proven_unit_seconds = self._fit.unit_seconds
         self._largest = units
@@ -109,8 +108,7 @@ class RateModel:
             self.waves.served_at_once(self._serving)
         if self._guess and note.begun == note.at and now > note.at:
             # The rate is known long before the first answer ends, and other nodes may wait for it.
-            self._fit = LinearFit()
-            self._fit.add(units, now - note.at, 1.0)
+            self._fit = LinearFit(units, now - note.at)
         self.waves.heard()
 
     def finished(self, now: float, note: Sent) -> float:
@@ -162,8 +160,7 @@ class RateModel:
         learned = self._fit.unit_seconds
         for note in self._sent:
             if note.begun is not None:  # the oldest one
-                expected = self.expected(note.units)
-                return learned * max(1.0, (now - note.begun) / expected)
+                return learned * max(1.0, (now - note.begun) / self.expected(note.units))
         return learned
 
     def expected(self, units: float) -> float:
@@ -201,9 +198,8 @@ class RateModel:
         return self._pause * math.exp2(-max(now - self._paused_at, 0.0) / PAUSE_HALF_LIFE_S)
 
     def _note_pause(self, now: float, note: Sent) -> None:
-        if note.begun is not None and (late := now - note.begun - self.expected(note.units)) > self.pause(
-            now
-        ):
+        late = 0.0 if note.begun is None else now - note.begun - self.expected(note.units)
+        if late > self.pause(now):
             self._pause, self._paused_at = late, now
 
     @property
@@ -220,10 +216,8 @@ class RateModel:
 
         Requests that are sent together may overtake each other on their way to the node.
         """
-        peers = [
-            other for other in self._sent if other.begun is not None and other.at - note.at < SENT_TOGETHER_S
-        ]
-        peers = [other for other in peers if note.at - other.at < SENT_TOGETHER_S]
+        together = (other for other in self._sent if abs(other.at - note.at) < SENT_TOGETHER_S)
+        peers = [other for other in together if other.begun is not None]
         if not peers:
             return
         start = now - self.expected(note.units)
@@ -250,6 +244,7 @@ class RateModel:
     def _learn(self, units: float, seconds: float) -> None:
         if self._guess:
             self._guess = False  # the canaries are shorter than real texts
-            self._fit = LinearFit()
+            self._fit = LinearFit(units, seconds)
+            return
         # With several slots, that many requests run in the same time, so each of them counts for less of it.
         self._fit.add(units, seconds, math.exp(-seconds / self.slots / FIT_MEMORY_S))

@@ -82,13 +82,11 @@ class Verification(AnswerCheck):
         quickest = self._quickest(now)
         self._plan(now, self._much_slower(quickest, now))
         checks = self._nodes[node].next_checks(node.rate_model.slots)
-        mine = checks or node is quickest
-        return sum(check.item.units for check in checks) + (ONE_CANARY if mine else 0.0)
+        return sum(check.item.units for check in checks) + (ONE_CANARY if checks or node is quickest else 0.0)
 
     def plan_end(self, seconds: float, next_units: float, now: float) -> float:
         for node in self._nodes:
-            model = node.rate_model
-            model.waves.ends_soon = seconds < WAVE_TEXTS * model.expected(next_units)
+            node.rate_model.waves.ends_soon = seconds < WAVE_TEXTS * node.rate_model.expected(next_units)
         quickest = self._quickest(now)
         if quickest is None or seconds > END_S:
             return 0.0
@@ -97,22 +95,22 @@ class Verification(AnswerCheck):
 
     def to_carry(self, node: Node, items: Sequence[Item], now: float, *, left: float, last: bool) -> Carried:
         state = self._nodes[node]
-        units = sum(item.units for item in items)
         if any(item.job.urgent or item.failures for item in items):
             return Carried()  # a query waits for nothing, and a text under suspicion goes alone
         quickest = self._quickest(now)
+        slower = self._much_slower(quickest, now)
         due = state.unchecked_units >= state.next_check_units or now - state.checked_at >= CHECK_INTERVAL_S
-        if quickest is not None and _much_quicker(quickest, node, now):
+        if node in slower:
             if due:
                 self._plan(now, [node], newest=True)
             due = False
         # All slots may take their last requests now: the node gets no request any more that is sent after the answer to
         # this one, and could confirm it. A check after that would cost a request of its own.
-        elif left <= max(node.rate_model.slots - 1, 1) * units:
+        elif left <= max(node.rate_model.slots - 1, 1) * sum(item.units for item in items):
             due = True
         # At the end of the work no later request could carry checks, so the quickest node carries them now.
         if last:
-            self._plan(now, self._much_slower(quickest, now) if left > 0 else None)
+            self._plan(now, slower if left > 0 else None)
             due = due or node is quickest
         if not (due or state.checks) or len(items) + len(state.checks) >= _most(node):
             return Carried()
@@ -137,10 +135,8 @@ class Verification(AnswerCheck):
         return any(self._answers.checks.get(check.request) is check for check in request.carried.checks)
 
     def arrived(self, node: Node, request: Request, answer: Answer) -> Findings:
-        found = Findings()
         if request.items and request.items[0].job.urgent:
-            found.confirmed.append((node, request, answer))
-            return found
+            return Findings(confirmed=[(node, request, answer)])
         # Held until a check confirms it: a node may give wrong vectors without any error.
         state = self._nodes[node]
         if request.items:
@@ -151,14 +147,14 @@ class Verification(AnswerCheck):
         canaries = extra[len(carried.checks) :]
         if any(cosine(one, self._canaries[at]) < self._least for at, one in enumerate(canaries)):
             self._answers.uncheck(carried.checks)
-            found.failed_checks.append((node, _wrong_vector(node, "a canary text")))
-            return found
+            return Findings(failed_checks=[(node, _wrong_vector(node, "a canary text"))])
+        found = Findings()
         if carried.payloads:  # a canary is always among them
             found.confirmed += self._answers.confirm(node, request)
         for check, vector in zip(carried.checks, extra, strict=False):
             check.vector = vector
             self._compare(check, found)
-        if (own_check := self._answers.checks.get(request)) is not None and own_check.vector is not None:
+        if (own_check := self._answers.checks.get(request)) is not None:
             self._compare(own_check, found)
         return found
 
@@ -182,13 +178,10 @@ class Verification(AnswerCheck):
         return self._answers.discard(node)
 
     def _plan(self, now: float, nodes: Collection[Node] | None = None, *, newest: bool = False) -> set[Node]:
-        """Let the fastest node check the answers of nodes (or of all) for which no check is under way.
+        """Let the fastest node check answers of nodes (or of all); return the nodes that need a request with a canary.
 
         Args:
             newest: Whether the newest answer of a node is enough: a later check will confirm the others.
-
-        Returns:
-            Nodes that need a canary in a request of its own.
         """
         alone: set[Node] = set()
         by = self._quickest(now)
@@ -225,10 +218,12 @@ class Verification(AnswerCheck):
         return min(able, key=lambda node: node.rate_model.unit_seconds(now), default=None)
 
     def _much_slower(self, quickest: Node | None, now: float) -> list[Node]:
-        """Return the nodes that the fastest node checks, because a canary would cost them more time than it."""
+        """Return the nodes that the fastest node checks, because a canary would cost them more time than it a text."""
         if quickest is None:
             return []
-        return [node for node in self._nodes if node.works and _much_quicker(quickest, node, now)]
+        text_s = MEAN_UNITS * quickest.rate_model.unit_seconds(now)
+        working = (node for node in self._nodes if node.works)
+        return [node for node in working if text_s < node.rate_model.unit_seconds(now) * ONE_CANARY]
 
     def _compare(self, check: Check, found: Findings) -> None:
         held = self._nodes[check.node].held
@@ -238,11 +233,6 @@ class Verification(AnswerCheck):
             found.confirmed += self._answers.confirm(check.node, check.request)
         else:
             found.failed_checks.append((check.node, _wrong_vector(check.node, "a text")))
-
-
-def _much_quicker(one: Node, other: Node, now: float) -> bool:
-    """Return whether a text costs one node less time than a canary costs the other."""
-    return one.rate_model.unit_seconds(now) * MEAN_UNITS < other.rate_model.unit_seconds(now) * ONE_CANARY
 
 
 def _most(node: Node) -> int:
