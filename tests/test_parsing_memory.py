@@ -55,7 +55,8 @@ def test_the_samples_are_read_from_memory_as_mupdf_prints_them(name: str) -> Non
         for one, other in zip(read, printed, strict=True):
             assert one[:4] == pytest.approx(other[:4], abs=2 / SCALE)
             for line, same in zip(one.lines, other.lines, strict=True):
-                assert line[:8] == pytest.approx(same[:8], abs=2 / SCALE)
+                assert line[:7] == pytest.approx(same[:7], abs=2 / SCALE)
+                assert line[7] in (same[7], stext.TURNED)  # The JSON does not say that a line is turned.
             assert one.even == other.even
         compared += len(read)
     assert compared > 10 or name == "lamp-scan.pdf"

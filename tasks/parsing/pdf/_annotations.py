@@ -110,12 +110,7 @@ def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Pr
         reason = f"{quantity(hidden, 'hidden comment was', 'hidden comments were')} not read."
         yield Problem(None, "hidden-comments", reason, "Show them in a PDF viewer, and save the file.", False)
     if unknown := [page for page in pages if page.unknown]:
-        count, first = sum(page.unknown for page in unknown), unknown[0].number + 1
-        where = (
-            f"on page {first}"
-            if len(unknown) == 1
-            else f"on {len(unknown)} pages (the first is page {first})"
-        )
+        count, where = sum(page.unknown for page in unknown), on_pages(unknown)
         signs = quantity(count, f"character {where} was", f"characters {where} were")
         reason = f"{signs} not read: the file does not say what the signs of their font mean."
         remedy = "Print the file as pictures to a new PDF, so that OCR reads it."
@@ -125,6 +120,12 @@ def not_on_pages(about: dict[str, Any], pages: Sequence[RawPage]) -> Iterator[Pr
         reason = "The file is an XFA form" + (", whose pages are made by its viewer" if dynamic else "")
         remedy = "Print it to a PDF with a viewer that shows its fields."
         yield Problem(None, "xfa", f"{reason}; what only XFA holds was not read.", remedy, dynamic)
+
+
+def on_pages(pages: Sequence[RawPage]) -> str:
+    """Say on which pages something is."""
+    first = f"page {pages[0].number + 1}"
+    return f"on {first}" if len(pages) == 1 else f"on {len(pages)} pages (the first is {first})"
 
 
 def _embedded(document: Any) -> Iterator[str]:

@@ -108,6 +108,7 @@ def _candidates(pages: list[RawPage], body_size: int) -> Iterator[_Candidate]:
                 or piece.rows
                 or piece.table
                 or piece.code
+                or piece.turned
                 or LEADERS.search(text)
             ):
                 continue

@@ -65,6 +65,7 @@ class Piece:
         table: The table that this is, its text then being empty.
         margin: Whether it is a running head or foot, which no paragraph is interrupted by.
         code: Whether it is a listing, whose lines stay apart.
+        turned: Whether it is set sideways, upside down or aslant, as a watermark is.
     """
 
     x0: int
@@ -79,6 +80,7 @@ class Piece:
     table: Table | None = None
     margin: bool = False
     code: bool = False
+    turned: bool = False
 
 
 @dataclass(slots=True)
@@ -117,6 +119,7 @@ class RawPage:
         label: The number that is printed on it; empty if there is none.
         copied: Characters of text that is drawn again on the same spot, which were left out.
         unknown: Characters of words that the file gives no characters for, which are left out.
+        undecoded: What MuPDF says of content of it that cannot be decoded; empty without such content.
     """
 
     number: int
@@ -129,6 +132,7 @@ class RawPage:
     plain: bool = False
     copied: int = 0
     unknown: int = 0
+    undecoded: str = ""
     heads: list[str] = field(default_factory=list)
     label: str = ""
     comments: list[Comment] = field(default_factory=list)

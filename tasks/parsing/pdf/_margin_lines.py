@@ -57,8 +57,12 @@ class MarginLine:
 
 
 def margin_lines(page: RawPage) -> Iterator[MarginLine]:
-    """Return the first pieces within the top of the page and the last ones within its bottom, of two lines at most."""
-    pieces = page.pieces
+    """Return the first pieces within the top of the page and the last ones within its bottom, of two lines at most.
+
+    Turned pieces may repeat anywhere: a watermark stands across the text of its page.
+    """
+    turned = [piece for piece in page.pieces if piece.turned and piece.lines <= 2]
+    pieces = [piece for piece in page.pieces if not piece.turned] if turned else page.pieces
     top, bottom = page.height * _BAND * SCALE, page.height * (1 - _BAND) * SCALE
     high = [piece for piece in pieces if piece.y1 <= top and piece.lines <= 2 and not piece.table]
     low = [piece for piece in pieces if piece.y0 >= bottom and piece.lines <= 2 and not piece.table]
@@ -67,7 +71,7 @@ def margin_lines(page: RawPage) -> Iterator[MarginLine]:
     if len(low) > _MAX_MARGIN_LINES:
         low = sorted(low, key=lambda piece: -piece.y1)[:_MAX_MARGIN_LINES]
     low += _number_after_text(pieces, low)
-    for rule, found in (("header", high), ("footer", low)):
+    for rule, found in (("header", high), ("footer", low), ("header", turned)):
         for piece in found:
             text = " ".join(piece.text.split())
             yield MarginLine(rule, page, piece, text, page_number(text, piece.rows))

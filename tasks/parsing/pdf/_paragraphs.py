@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Cell, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._lines import Lines
 from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS, borders
-from prefect_ollama.tasks.parsing.pdf._stext import Line, TextBlock, is_even
+from prefect_ollama.tasks.parsing.pdf._stext import TURNED, VERTICAL, Line, TextBlock, is_even
 
 
 def read_page(
@@ -42,12 +42,14 @@ def read_page(
             text = texts[0]
         else:
             if vertical:
-                page.vertical = True
+                page.vertical |= vertical == VERTICAL
             elif not even or not BULLETS.isdisjoint([text[:1] for text in texts]):
                 pieces += _divided(known.get(id(block)) or Lines(lines, texts))
                 continue
             text = "\n".join(texts)
-        pieces.append(_scaled((x0, y0, x1, y1), size, bold, text, len(lines)))
+        piece = _scaled((x0, y0, x1, y1), size, bold, text, len(lines))
+        piece.turned = vertical == TURNED
+        pieces.append(piece)
     return page
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.pdf import mupdf
+from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 
 # Of a picture: a poster at 150 dpi would take gigabytes.
 MAX_PIXELS: Final = 6_000_000
@@ -45,15 +46,16 @@ _RUN_AT_EDGE: Final = 3
 _MOST_LETTERS: Final = 4_000
 
 
-def numbered(document: Any, number: int) -> Any:
-    """Return a page of a document, counted from 0."""
+def numbered(pages: Pages, document: Any, number: int) -> Any:
+    """Return a page of a document, counted from 0, uncropped and upright as it is when it is read."""
     if not 0 <= number < document.page_count:
         raise Stopped("page", f"it has no page {number + 1}, it has {document.page_count}")
-    page = document[number]
-    return document.reload_page(page) if mupdf.uncropped(page.this.m_internal) else page
+    with pages.text(mupdf.raw(document), number):
+        pass
+    return document[number]
 
 
-def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int) -> bytes:
+def draw(page: Any, marks: Sequence[Sequence[float]], dpi: int) -> bytes:
     """Return a page as PNG.
 
     The page is drawn first and the marks on top of that picture, so that neither the page's rotation nor its own
@@ -63,7 +65,6 @@ def draw(document: Any, number: int, marks: Sequence[Sequence[float]], dpi: int)
         marks: Rectangles (x0, y0, x1, y1) in points from the top left of the page as it is shown.
         dpi: Resolution; lower where the page is so large that the picture would have more than `MAX_PIXELS`.
     """
-    page = numbered(document, number)
     width, height = max(page.rect.width, 1.0), max(page.rect.height, 1.0)
     scale = min(dpi / 72, (MAX_PIXELS / (width * height)) ** 0.5)
     matrix = mupdf.pymupdf.Matrix(scale, scale)

@@ -20,8 +20,9 @@ from typing import Any, Final, NamedTuple
 
 # struct fz_stext_block: type, bbox, first line, next block.
 _BLOCK: Final = Struct("@i4x4fP32xP")
-# struct fz_stext_line: whether it is vertical, bbox, first character, next line.
-_LINE: Final = Struct("@B11x4fP16xP")
+# struct fz_stext_line: whether it is vertical, how far it runs to the right for each step, bbox, first character, next
+# line.
+_LINE: Final = Struct("@B3xf4x4fP16xP")
 # struct fz_stext_char: flags, baseline, size; and its code, next character.
 _CHAR: Final = Struct("@6xH8xf32xf")
 # The code of a character, for the comparison with the binding, its font, next character.
@@ -31,6 +32,11 @@ FONT: Final = Struct("@4x32s44xI")
 # Flags, origin, left and right upper corner, size, next character.
 GLYPH: Final = Struct("@6xH4x6f16xf8xP")
 _TEXT: Final = 0  # FZ_STEXT_BLOCK_TEXT
+# A line whose writing runs from top to bottom, and one that is turned: sideways, upside down or aslant.
+VERTICAL: Final = 1
+TURNED: Final = 2
+# A line that runs to the right by less than this for each step is turned.
+_UPRIGHT: Final = 0.99
 BOLD: Final = 8  # FZ_STEXT_BOLD
 
 # Maximum vertical distance of lines on one baseline, in points.
@@ -47,8 +53,7 @@ MEMORY: Final = (ctypes.c_char * sys.maxsize).from_address(0)
 
 
 # Left, top, right and bottom edge, baseline, size of the type that it begins with, all in points; whether that is
-# bold, and whether the line runs from top to bottom, both 0 for no; address of its first character, 0 where
-# unknown.
+# bold, and whether the line is VERTICAL or TURNED, both 0 for no; address of its first character, 0 where unknown.
 Line = tuple[float, float, float, float, float, float, int, int, int]
 
 
@@ -103,7 +108,9 @@ def _blocks(at: int, texts: list[str]) -> list[TextBlock] | None:
         lines: list[Line] = []
         even, above = True, 0.0
         while line:
-            vertical, left, top, right, bottom, character, line = line_at(memory, line)
+            vertical, ahead, left, top, right, bottom, character, line = line_at(memory, line)
+            if ahead < _UPRIGHT and not vertical:
+                vertical = TURNED
             if not character:
                 return None
             flags, baseline, size = char_at(memory, character)
@@ -148,6 +155,7 @@ def _as_expected(mupdf: Any, page: Any) -> bool | None:
                 return None
             if _LINE.unpack_from(MEMORY, int(line.this)) != (
                 line.wmode,
+                line.dir.x,
                 *_box(line.bbox),
                 _address(character),
                 _address(line.next),

@@ -24,7 +24,7 @@ from prefect_ollama.tasks.parsing.pdf._layout import (
     table_piece,
 )
 from prefect_ollama.tasks.parsing.pdf._lines import is_right_to_left
-from prefect_ollama.tasks.parsing.pdf._stext import TextBlock, block_of
+from prefect_ollama.tasks.parsing.pdf._stext import VERTICAL, TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
 from prefect_ollama.tasks.parsing.pdf._table_grid import MOST_COLUMNS, tables_in
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
@@ -110,7 +110,7 @@ def _words(blocks: list[TextBlock | Piece], group: list[Row], taken: set[tuple[i
                 # A cell of the last column may be wider than all that stands beside other cells.
                 (x0 <= (left + right) / 2 <= x1 or x0 < left < x1 - own_size)
                 and top <= (high + low) / 2 <= bottom
-                and not vertical
+                and vertical != VERTICAL
                 and not _NOTHING.fullmatch(text)
                 and (i, k) not in taken
             ):

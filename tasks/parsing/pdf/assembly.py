@@ -6,7 +6,7 @@ was stopped, from its journal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Final
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from prefect_ollama.tasks.parsing.document import Page, ParsedDocument, Problem
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf import journal
-from prefect_ollama.tasks.parsing.pdf._annotations import not_on_pages
+from prefect_ollama.tasks.parsing.pdf._annotations import not_on_pages, on_pages
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage
 from prefect_ollama.tasks.parsing.pdf._metadata import read_metadata
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_mostly_unknown, keep_beside
@@ -119,7 +119,7 @@ class Reading:
             pages=pages,
             page_count=self.count,
             metadata=metadata if metadata.title else replace(metadata, title=_title(pages)),
-            problems=(*not_on_pages(self._about.get("beside", {}), raw), *problems),
+            problems=(*not_on_pages(self._about.get("beside", {}), raw), *_undecoded(raw), *problems),
             dropped=dict(+dropped.characters),
             dropped_lines=tuple(dropped.listed()),
             ocr_seconds=self._ocr_seconds,
@@ -142,6 +142,14 @@ class Reading:
         self._problems[number + 1] = Problem(
             number + 1, kind, f"Page {number + 1} {what}, and was not read by OCR: {reason}.", remedy
         )
+
+
+def _undecoded(pages: Sequence[RawPage]) -> Iterator[Problem]:
+    if found := [page for page in pages if page.undecoded]:
+        reason = (
+            f"Content {on_pages(found)} cannot be decoded ({found[0].undecoded}); text may be missing there."
+        )
+        yield Problem(None, "undecoded", reason, _REPAIR, not all(page.pieces for page in found))
 
 
 def _by_page(item: tuple[int | None, Problem]) -> int:

@@ -25,7 +25,7 @@ class PdfFormat(DocumentFormat):
     """Reads PDF with MuPDF, and pages that are pictures of text with Tesseract."""
 
     suffixes = (".pdf",)
-    version = 7
+    version = 8
     module = "prefect_ollama.tasks.parsing.pdf.worker"
 
     def request(self, path: Path, options: ParseOptions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import mmap
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,10 @@ mupdf: Any = importlib.import_module("pymupdf.mupdf")
 _MAX_OUTLINE_ENTRIES: Final = 100_000
 
 
+# Messages about streams that end early or cannot be decoded, after which MuPDF goes on with what it has; and those
+# about pictures, which matter where a page is a picture of its text.
+_UNDECODED: Final = re.compile(r"zlib error|unknown filter|premature end of data|treating as end of file")
+_UNDECODED_PICTURE: Final = re.compile(rf"{_UNDECODED.pattern}|truncated image|JPX")
 # Only the text of MuPDF's errors tells that memory ran out.
 _OUT_OF_MEMORY: Final = ("malloc", "calloc", "realloc", "out of memory", "memoryerror", "bad_alloc")
 
@@ -36,6 +41,16 @@ def silence() -> None:
     """Keep MuPDF's own messages off the standard output."""
     pymupdf.TOOLS.mupdf_display_errors(False)
     pymupdf.TOOLS.mupdf_display_warnings(False)
+
+
+def undecoded(*, pictures: bool) -> str:
+    """Return MuPDF's first message since the last call about content that it cannot decode; empty without one.
+
+    Args:
+        pictures: Whether the content of pictures counts.
+    """
+    pattern = _UNDECODED_PICTURE if pictures else _UNDECODED
+    return next((line for line in pymupdf.TOOLS.mupdf_warnings().splitlines() if pattern.search(line)), "")
 
 
 def kind_of(error: BaseException) -> str:

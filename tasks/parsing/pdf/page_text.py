@@ -17,6 +17,7 @@ from prefect_ollama.tasks.parsing.pdf._layout import SCALE
 from prefect_ollama.tasks.parsing.pdf._rtl_ligatures import with_ligatures_in_order
 from prefect_ollama.tasks.parsing.pdf._stext import StructuredText, TextBlock, from_json, json_box
 from prefect_ollama.tasks.parsing.pdf._tex_codes import as_signs, has_codes
+from prefect_ollama.tasks.parsing.pdf._upright import angle_of, turn
 from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw, uncropped
 
 # Maximum pixels of a page that is drawn for OCR, for any declared page size.
@@ -83,8 +84,11 @@ class Pages:
                 pass
 
     @contextlib.contextmanager
-    def text(self, document: Any, number: int) -> Iterator[PageText]:
-        """Read one page, which stays in memory until the context ends.
+    def text(self, document: Any, number: int, *, turned: bool = False) -> Iterator[PageText]:
+        """Read one page, which stays in memory until the context ends. A sideways page is turned upright first.
+
+        Args:
+            turned: Whether the page was turned already.
 
         Raises:
             Stopped: It yields more text than any page may.
@@ -96,10 +100,17 @@ class Pages:
         try:
             self.page = page
             with _structured(page, _TEXT, _PLAIN) as (structured, box):
-                yield self._text(structured, box.x1 - box.x0, box.y1 - box.y0)
+                text = self._text(structured, box.x1 - box.x0, box.y1 - box.y0)
+                angle = 0 if turned else angle_of(text.blocks)
+                if not angle:
+                    yield text
+                    return
+            turn(page, angle)
         finally:
             self.page = None
             mupdf.ll_fz_drop_page(page)
+        with self.text(document, number, turned=True) as text:
+            yield text
 
     def pictures(self, document: Any, number: int) -> list[tuple[float, float, float, float]]:
         """Return where a page has pictures, as rectangles in points."""

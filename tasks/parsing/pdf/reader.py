@@ -71,6 +71,7 @@ class Reader:
         self._talk.pages(count)
         self._add_entry(journal.OPENED, 0, about)
         raw = mupdf.raw(document)
+        mupdf.undecoded(pictures=False)  # What was said until here is of no page.
         for number in range(count):
             self._page(raw, number)
             if number + 1 == _HOPELESS and not self.reading.pages:
@@ -101,6 +102,7 @@ class Reader:
             page.plain, page.copied = is_plain(text), copied
             why = self._unreadable(document, page, text)
             page.unknown = 0 if why else unknown_words(text)
+            page.undecoded = mupdf.undecoded(pictures=not page.pieces)
         except Exception as error:
             if mupdf.kind_of(error) == "memory" and not self._request["allow_partial"]:
                 raise Stopped("memory", f"page {number + 1} takes more memory than allowed") from error
@@ -172,6 +174,7 @@ class Reader:
                 tessdata=tessdata,
             ) as (width, height, blocks, _):
                 page = read_page(number, width, height, of_one_size(blocks), {}, ocr=True)
+            page.undecoded = mupdf.undecoded(pictures=True) if not page.pieces else ""
             page.seconds = time.monotonic() - began
             self._add_entry(journal.OCR, number, page)
         except Exception as error:

@@ -62,10 +62,11 @@ class PdfReader:
     ) -> tuple[bytes, float]:
         """Return a page as PNG with rectangles or a quote marked, and its share; raise what `refusal` explains."""
         with mupdf.opened(file, request["passwords"]) as document:
+            shown = numbered(self._pages, document, page)
             if quoted is None:
-                return draw(document, page, marks, dpi), 0.0
-            places, share = places_of(numbered(document, page), marks, quoted)
-            return (draw(document, page, places, dpi) if places else b""), share
+                return draw(shown, marks, dpi), 0.0
+            places, share = places_of(shown, marks, quoted)
+            return (draw(shown, places, dpi) if places else b""), share
 
     def refusal(self, error: Exception) -> tuple[str, str]:
         """Return the kind and the reason of an error."""
