@@ -57,6 +57,7 @@ class Node:
         refusal: Why the node refused its last probe; None if it did not.
         refused: Whether there was no free slot when one was last asked for.
         held_back: Whether bulk work waits here for a question of another process.
+        kept_free: Whether it gets nothing else, so that a text that failed here is tried again without other texts.
     """
 
     client: Client
@@ -77,6 +78,7 @@ class Node:
     foreign_in_flight: int = 0
     refused: bool = False
     held_back: bool = False
+    kept_free: bool = False
     refusal: NodeRefused | None = None
 
     @property
@@ -160,6 +162,7 @@ class Node:
             and not self.stalled()
             and not self.refused
             and not self.held_back
+            and not self.kept_free
             and len(self.requests) < self.rate_model.limit
         )
 

@@ -3,7 +3,7 @@
 A failed request with several texts is halved until a text is alone. A failure of a single text counts only if its node
 embeds the canary texts after it. The text is rejected when it has failed on every node that works, and the failures
 together reach `REJECT_SCORE`. Before a node gets the text a second time it embeds other texts, as long as there are
-any.
+any. The node then has no other request, because some servers fail only while they have several.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others
     if failure is None:
         return True
     return not _untried(item, nodes, now) and (node.texts > failure.texts or not others_wait)
+
+
+def failed_before(item: Item, node: Node) -> bool:
+    """Return whether a text has failed on a node, which may have been due to another request."""
+    failure = item.failures.get(node.name)
+    return failure is not None and not is_certain(failure.error)
 
 
 def refuse_hopeless(

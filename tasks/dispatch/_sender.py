@@ -54,6 +54,9 @@ class Sender:
     def _try_quarantine(self, now: float) -> None:
         """Send each text in quarantine to a further node, alone."""
         others_wait = self.queue.head() is not None
+        for each in self.nodes:
+            tried = (request.items[0] for request in each.requests if len(request.items) == 1)
+            each.kept_free = any(poison_texts.failed_before(item, each) for item in tried)
         for item in list(self.queue.quarantine):
             if item.answered:
                 self.queue.leave_quarantine(item)
@@ -65,7 +68,11 @@ class Sender:
                 and poison_texts.may_try(item, node, self.nodes, now, others_wait=others_wait)
             ]
             node = min(able, key=lambda node: batch_size.finish(node.load(now), item.units), default=None)
-            if node is not None and node.take_slot(urgent=item.job.urgent):
+            if node is None:
+                continue
+            # A server may fail only while it has several requests.
+            again = node.kept_free = poison_texts.failed_before(item, node) and not item.job.urgent
+            if not (again and node.requests) and node.take_slot(urgent=item.job.urgent):
                 self.queue.leave_quarantine(item)
                 self._send(node, [item], now)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 
 from prefect_ollama.blocks.errors import TextTooLong
 from prefect_ollama.tasks.dispatch import Dispatcher
 from tests.cases import most_slow
 from tests.dispatch.samples import check, of, proven, some
+from tests.dispatch.virtual import VirtualNode, embed
 from tests.nodes import Node, poison
 
 POISONS = ("400", "500", "eof", "nan", "too_long")
@@ -58,6 +60,14 @@ def test_a_poison_text_does_not_wait_for_the_word_of_a_node_that_hangs(trio: lis
         embedded = pool.submit(dispatcher.embed, texts).result(timeout=240)
         check(texts, embedded, failed=[17])
         assert of(dispatcher, "n0").state != "closed"
+
+
+def test_a_server_that_fails_only_while_it_has_several_requests_costs_no_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    embedded = embed(monkeypatch, [VirtualNode(400.0, one_at_a_time=True)], some(160)).embedded
+    assert not embedded.failures
+    assert not np.isnan(embedded.vectors).any()
 
 
 def test_a_text_that_one_node_alone_cannot_take_is_embedded_by_another(trio: list[Node]) -> None:

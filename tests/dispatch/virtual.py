@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from prefect_ollama.blocks.errors import NodeUnreachable
+from prefect_ollama.blocks.errors import NodeFailed, NodeUnreachable
 from prefect_ollama.blocks.nodes.canaries import CANARIES, SHORT
 from prefect_ollama.blocks.nodes.embed_response import Answer, Vectors
 from prefect_ollama.blocks.nodes.endpoint import NodeModel
@@ -109,6 +109,7 @@ class VirtualNode:
         heals: Whether it gives right vectors again from its first probe on.
         mixes_after: Requests after which it gives vectors in the wrong order, where there is more than one; None never.
         dies_after: Requests after which it can't be reached; None never.
+        one_at_a_time: Whether it fails a request that comes while it has another one.
         gone: Second from which it can't be reached, and for how many seconds; None never.
         slows_at: Second at which it slows to a tenth, in the middle of a request too; None never.
         bursts: When it works at all, in the middle of a request too.
@@ -125,12 +126,14 @@ class VirtualNode:
     heals: bool = False
     mixes_after: int | None = None
     dies_after: int | None = None
+    one_at_a_time: bool = False
     gone: tuple[float, float] | None = None
     slows_at: float | None = None
     bursts: Bursts = ALWAYS
     letters: int = 0
     sent: int = 0
     requests: int = 0
+    in_hand: int = 0
     served: Counter[str] = field(default_factory=Counter)
     queue: asyncio.Semaphore = field(init=False)
 
@@ -182,8 +185,14 @@ class VirtualClient:
         self._be_there()
         lies = self._after(self.virtual.lies_after)
         mixes = self._after(self.virtual.mixes_after)
-        async with self.virtual.queue:
-            await self.virtual.serve(self.virtual.count(texts))
+        if self.virtual.one_at_a_time and self.virtual.in_hand:
+            raise NodeFailed("failed (500).", node=self.node.name)
+        self.virtual.in_hand += 1
+        try:
+            async with self.virtual.queue:
+                await self.virtual.serve(self.virtual.count(texts))
+        finally:
+            self.virtual.in_hand -= 1
         await asyncio.sleep(self.virtual.latency / 2)
         near = self.virtual.lies_by
         vectors = _vectors(texts, "b" if lies and not near else "a", near if lies and near else 1.0)
