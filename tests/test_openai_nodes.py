@@ -95,7 +95,7 @@ def prove(*given: OpenAIServer | Node, **more: Any) -> VerifiedCluster:
 @pytest.mark.sampled(9)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["yes", "no", "refuses"])
-@pytest.mark.parametrize("order", ["right", "shuffled", "unnumbered"])
+@pytest.mark.parametrize("order", ["right", "shuffled", "unnumbered", "without 0"])
 def test_vectors_come_in_the_order_of_the_texts(kind: Kind, form: Any, order: Any) -> None:
     with OpenAIServer(kind, base64=form, order=order) as server:
         assert np.array_equal(embed(server), right())
@@ -184,8 +184,6 @@ SPOILT: dict[str, Callable[[Any], Any]] = {
     "index beyond": lambda answer: _row(answer, index=5),
     "index of text": lambda answer: _row(answer, index="1"),
     "index of truth": lambda answer: _row(answer, index=True),
-    "impossible tokens": lambda answer: answer | {"usage": {"prompt_tokens": 10**9}},
-    "negative tokens": lambda answer: answer | {"usage": {"prompt_tokens": -1}},
 }
 
 
@@ -224,6 +222,12 @@ def test_another_dimension_than_expected_is_refused() -> None:
         (502, "bad gateway", NodeFailed, "failed"),
         (400, "input content cannot be empty", InputRejected, "rejects a text"),
         (307, "over there", NodeRefused, "redirects"),
+        (400, "Client sent an HTTP request to an HTTPS server.", NodeRefused, "speaks TLS"),
+        (400, "<title>400 The plain HTTP request was sent to HTTPS port</title>", NodeRefused, "speaks TLS"),
+        (400, "You're speaking plain HTTP to an SSL-enabled server port.", NodeRefused, "speaks TLS"),
+        (400, "Too many tokens overall, split into more batches.", InputRejected, "too large"),
+        (400, "Too many tokens in batch. Max is 16384 got 17555", InputRejected, "too large"),
+        (400, "Requested 399901 tokens, max 300000 tokens per request", InputRejected, "too large"),
     ],
 )
 def test_a_refusal_says_whose_fault_it_is(
@@ -286,6 +290,16 @@ def test_a_server_that_cuts_is_not_believed_about_long_texts(kind: Kind) -> None
         server.requests.clear()
         assert np.array_equal(embed(server, texts), right(texts))
         assert [len(asked["input"]) for asked in server.requests] == [2, 1, 1]
+
+
+def test_a_long_text_whose_count_of_tokens_is_impossible_counts_as_cut() -> None:
+    with OpenAIServer(context=100, cuts=True) as server:
+        embed(server)
+        server.spoil = lambda answer: answer | {"usage": {"prompt_tokens": -1}}
+        assert np.array_equal(embed(server), right())
+        with pytest.raises(InputRejected) as caught:
+            embed(server, ["long " * 99])
+        assert caught.value.too_long
 
 
 def test_a_server_that_cuts_and_does_not_count_is_left_out() -> None:
@@ -363,6 +377,19 @@ def test_a_server_names_how_many_texts_it_takes(status: int, said: str) -> None:
 
         server.post = post  # type: ignore[method-assign]
         assert np.array_equal(embed(server), right())
+
+
+def test_a_server_that_takes_one_text_at_a_time_gets_no_more() -> None:
+    with OpenAIServer() as server:
+        answer = server.post
+
+        def post(path: str, asked: dict[str, Any], authorization: str) -> Any:
+            if len(asked["input"]) > 1:
+                return 400, {"error": {"message": "one at a time", "code": 400}}
+            return answer(path, asked, authorization)
+
+        server.post = post  # type: ignore[method-assign]
+        assert np.array_equal(embed(server, max_request_texts=1), right())
 
 
 def test_the_models_name_on_the_server_may_be_another_one() -> None:

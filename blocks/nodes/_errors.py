@@ -37,6 +37,14 @@ _MOST_TEXTS: Final = re.compile(
     re.IGNORECASE,
 )
 
+# Refusals of too many tokens in all: of Mistral, OpenAI, and Voyage.
+_TOO_MANY_TOKENS: Final = re.compile(
+    r"split into more batches|too many tokens in batch|tokens per (?:request|submitted batch)", re.IGNORECASE
+)
+
+# Answers of nginx, Apache, and servers in Go to a request without TLS.
+_TLS: Final = re.compile(r"to (?:an )?https (?:port|server)|ssl-enabled server port", re.IGNORECASE)
+
 # Bytes of the longest body that may be an error.
 _MOST_ERROR_BYTES: Final = 16_384
 
@@ -78,6 +86,8 @@ def from_response(
             f"redirects to {target!r}." if target else f"redirects to another address ({status}).",
             remedy="Write the address that it redirects to into the node's URL.",
         )
+    if status == 400 and _TLS.search(said):
+        return refused("speaks TLS at this port.", remedy="Write https:// in place of http:// in its URL.")
     if status in (401, 407) or (status == 403 and said):
         return refused(f"refuses the credentials ({shown}).", remedy=dialect.credentials_remedy)
     if status == 403:
@@ -90,7 +100,7 @@ def from_response(
     if wrong_model or status in (404, 405, 424, 501) or "invalid model name" in words:
         remedy = dialect.wrong_model_remedy if wrong_model else CHECK_ADDRESS
         if status == 404 and dialect is OLLAMA:
-            remedy += " The URL of a server of the OpenAI API ends in /v1."
+            remedy += " The URL of a server of the OpenAI API ends in /v1. Ollama must be 0.3 or newer."
         return refused(
             f"cannot {dialect.use} with {repr(model) if model else 'its model'} ({shown}).",
             remedy=remedy.format(kind=dialect.model_kind),
@@ -114,7 +124,7 @@ def from_response(
             "says that a text is longer than the model's context.", too_long=True, most_tokens=most
         )
     too_many = _MOST_TEXTS.search(said)
-    if status == 413 or (blames_input and too_many):
+    if status == 413 or (blames_input and (too_many or _TOO_MANY_TOKENS.search(said))):
         most = int(too_many[1]) or None if too_many else None
         return rejected(f"finds the request too large ({shown}).", most_texts=most)
     if blames_input and any(part in words for part in dialect.input_words):

@@ -72,7 +72,7 @@ class OpenAIEndpoint(Endpoint):
                 answer = await self._requests.embed(part, wanted)
             except NodeRefused as error:
                 raise self._no_model(error, info) from None
-            if may_be_cut and answer.tokens >= info.context:
+            if may_be_cut and not 0 < answer.tokens < info.context:
                 raise InputRejected(
                     "cuts a text that is longer than the model's context.", node=self.node.name, too_long=True
                 )
@@ -122,7 +122,8 @@ class OpenAIEndpoint(Endpoint):
         A server that cuts long texts shows that only by its count of tokens, which is summed over a request. So a text
         that may be too long (no token is shorter than a byte) is a group of its own.
         """
-        most = min(filter(None, (self._requests.most_texts, info.most_texts, len(texts))))
+        limits = self._requests.most_texts, info.most_texts, self.node.max_request_texts
+        most = min(filter(None, (*limits, len(texts))))
         parts: list[tuple[Sequence[str], bool]] = []
         start = 0
         for at, text in enumerate(texts):

@@ -40,7 +40,7 @@ class Answer:
 
     Attributes:
         vectors: float32 of shape (texts, dimension), each of norm 1.
-        tokens: Tokens of all texts, as the node counts them; 0 if it does not.
+        tokens: Tokens of all texts, as the node counts them; 0 if it gives no possible count.
     """
 
     vectors: Vectors
@@ -71,18 +71,10 @@ def rows_in(
     return data, rows
 
 
-def tokens_in(counted: Any, texts: Sequence[str], node: str) -> int:
-    """Return a node's count of tokens; 0 without one.
-
-    Raises:
-        NodeAnswerError: The texts cannot have this number of tokens. Such a count would distort the measured rate of
-            the node.
-    """
+def tokens_in(counted: Any, texts: Sequence[str]) -> int:
+    """Return a node's count of tokens; 0 without one that these texts can have, which would distort the node's rate."""
     most = sum(_TOKENS_A_CHARACTER * len(text) + _TOKENS_A_TEXT for text in texts)
-    tokens = 0 if counted is None else whole(counted, most=most)
-    if tokens is None:
-        raise unusable(node, "counts tokens that the texts cannot have.")
-    return tokens
+    return whole(counted, most=most) or 0
 
 
 def vectors_in(
@@ -154,13 +146,12 @@ def read_answer(
         dimension: Expected length of a vector; None for that of the first one.
 
     Raises:
-        NodeAnswerError: The answer is not JSON, has another number of vectors, an impossible number of tokens, or
-            vectors that `vectors_in` refuses.
+        NodeAnswerError: The answer is not JSON, has another number of vectors, or vectors that `vectors_in` refuses.
     """
     count = len(texts)
     bounds = embed_bounds(count, dimension)
     data, rows = rows_in(body, bounds, "embeddings", count=count, node=node, disclosure=disclosure)
-    tokens = tokens_in(data.get("prompt_eval_count"), texts, node)
+    tokens = tokens_in(data.get("prompt_eval_count"), texts)
     return Answer(vectors_in(rows, node, dimension), tokens)
 
 
@@ -198,7 +189,7 @@ def read_embeddings(
     if not all(isinstance(row, dict) for row in rows):
         raise unusable(node, f"answered something that is no embedding{start_of(body, disclosure)}.")
     usage = data.get("usage")
-    tokens = tokens_in(usage.get("prompt_tokens") if isinstance(usage, dict) else None, texts, node)
+    tokens = tokens_in(usage.get("prompt_tokens") if isinstance(usage, dict) else None, texts)
     given = [row.get("embedding") for row in _ordered(rows, node)]
     return Answer(vectors_in(given, node, dimension, cut_to=cut_to, any_norm=True), tokens)
 
@@ -207,7 +198,8 @@ def _ordered(rows: list[dict[str, Any]], node: str) -> list[dict[str, Any]]:
     """Return the rows in the order of the texts. A server without indices sends them in this order."""
     if all(row.get("index") is None for row in rows):
         return rows
-    places = {index: row for row in rows if type(index := row.get("index")) is int}
+    # Some servers leave out a 0, as protobuf does.
+    places = {index: row for row in rows if type(index := row.get("index", 0)) is int}
     if sorted(places) != list(range(len(rows))):
         raise unusable(
             node, "numbers its vectors in a way that does not match the texts.", "Update the server there."

@@ -74,7 +74,7 @@ class OpenAIServer:
     most_texts: int | None = None
     key: str = ""
     scale: float = 1.0
-    order: Literal["right", "shuffled", "unnumbered", "misnumbered"] = "right"
+    order: Literal["right", "shuffled", "unnumbered", "without 0", "misnumbered"] = "right"
     fail: int | None = None
     words: str = "broken"
     retry_after: str = ""
@@ -215,6 +215,8 @@ class OpenAIServer:
             rows = rows[::-1]
         elif self.order == "unnumbered":
             rows = [{"embedding": row["embedding"]} for row in rows]
+        elif self.order == "without 0":
+            rows[0].pop("index")
         elif self.order == "misnumbered":
             rows = [row | {"index": 0} for row in rows]
         answer: dict[str, Any] = {"object": "list", "data": rows, "model": self.model}
