@@ -616,7 +616,7 @@ def _unexplained(document: ParsedDocument, made: pymupdf.Document) -> tuple[int,
     after = _letters("".join(texts(document)))
     rules = sum(
         document.dropped.get(rule, 0)
-        for rule in ("header", "footer", "page-number", "garbled", "table-header", "copy")
+        for rule in ("header", "footer", "page-number", "garbled", "table-header", "copy", "line-number")
     )
     missing = sum((before - after).values())
     return max(0, missing - rules), sum((after - most).values())

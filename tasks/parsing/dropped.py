@@ -15,6 +15,7 @@ RULE_NAMES: Final = {
     "footer": "running feet",
     "page-number": "page numbers",
     "table-header": "repeated table headers",
+    "line-number": "numbers of lines",
     "hyphen": "hyphens at line ends",
     "leader": "dots before page numbers",
     "copy": "text drawn again",

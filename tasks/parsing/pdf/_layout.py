@@ -119,6 +119,7 @@ class RawPage:
         label: The number that is printed on it; empty if there is none.
         copied: Characters of text that is drawn again on the same spot, which were left out.
         unknown: Characters of words that the file gives no characters for, which are left out.
+        numbered: Characters of the numbers of its lines, which were left out.
         undecoded: What MuPDF says of content of it that cannot be decoded; empty without such content.
     """
 
@@ -132,6 +133,7 @@ class RawPage:
     plain: bool = False
     copied: int = 0
     unknown: int = 0
+    numbered: int = 0
     undecoded: str = ""
     heads: list[str] = field(default_factory=list)
     label: str = ""

@@ -45,6 +45,7 @@ def build_pages(
     """
     for page in raw:
         dropped.characters["copy"] += page.copied
+        dropped.characters["line-number"] += page.numbered
         mirrored = not page.plain and is_right_to_left("".join([piece.text for piece in page.pieces]))
         if mirrored:
             page.mirror()

@@ -18,6 +18,7 @@ from prefect_ollama.tasks.parsing.pdf._annotations import beside_pages, read_ann
 from prefect_ollama.tasks.parsing.pdf._copies import without_copies
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage
 from prefect_ollama.tasks.parsing.pdf._letter_spacing import without_letter_spacing
+from prefect_ollama.tasks.parsing.pdf._line_numbers import without_line_numbers
 from prefect_ollama.tasks.parsing.pdf._lines import lines_of
 from prefect_ollama.tasks.parsing.pdf._listings import Listings
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_garbled, is_scan, is_sparse, unknown_words
@@ -92,6 +93,8 @@ class Reader:
             with self._pages.text(document, number) as (width, height, blocks, text):
                 # Copies first: they would look like letters that are set apart.
                 blocks, copied = without_copies(blocks, text)
+                keep = self._request["running_heads"] == "keep"
+                blocks, numbered = (blocks, 0) if keep else without_line_numbers(blocks)
                 blocks = in_reading_order(blocks, text)
                 parts = self._listings.apart(without_letter_spacing(blocks, text), len(text))
                 lines = lines_of(parts)
@@ -99,7 +102,7 @@ class Reader:
                 found = find_tables(parts, rows, height) if self._tables and len(rows) > 1 else parts
                 page = read_page(number, width, height, found, lines)
                 read_annotations(page, self._pages.page, text)
-            page.plain, page.copied = is_plain(text), copied
+            page.plain, page.copied, page.numbered = is_plain(text), copied, numbered
             why = self._unreadable(document, page, text)
             page.unknown = 0 if why else unknown_words(text)
             page.undecoded = mupdf.undecoded(pictures=not page.pieces)
