@@ -112,6 +112,20 @@ def test_values_of_fields_that_the_page_does_not_show_are_read_but_no_passwords(
     assert comments(document) == ["Field owner: Bernstein"]
 
 
+def test_boxes_that_are_checked_are_read_with_what_a_reader_calls_them(read: Read) -> None:
+    def draw(document: pymupdf.Document, page: pymupdf.Page) -> None:
+        for i, (name, label, state) in enumerate(
+            (("c1", "Insured against fire", True), ("flood", "", True), ("storm", "", False))
+        ):
+            widget = pymupdf.Widget()
+            widget.field_name, widget.field_type = name, pymupdf.PDF_WIDGET_TYPE_CHECKBOX
+            widget.field_label, widget.field_value = label, state
+            widget.rect = pymupdf.Rect(50, 300 + 30 * i, 64, 314 + 30 * i)
+            page.add_widget(widget)
+
+    assert comments(read(draw)) == ["Field Insured against fire: checked", "Field flood: checked"]
+
+
 def test_attached_files_are_named_and_the_file_is_whole(read: Read) -> None:
     def draw(document: pymupdf.Document, page: pymupdf.Page) -> None:
         document.embfile_add("one", b"1", filename="contract.pdf")

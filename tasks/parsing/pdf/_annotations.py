@@ -62,10 +62,9 @@ def read_annotations(page: RawPage, drawn: Any, text: bytes) -> None:
             label = f"Comment by {_line(author)}" if author else "Comment"
             page.comments.append(_comment(each, label, said))
     for each in _linked(first_field, mupdf.ll_pdf_next_widget):
-        value = _value(each)
-        if value and letters_and_digits(value) not in shown:
-            name = _line(mupdf.ll_pdf_load_field_name(mupdf.ll_pdf_annot_obj(each)) or "")
-            page.comments.append(_comment(each, f"Field {name}".strip(), value))
+        choice, value = _choice(each), _value(each)
+        if choice or (value and letters_and_digits(value) not in shown):
+            page.comments.append(_comment(each, f"Field {_label(each)}".strip(), choice or value))
 
 
 def beside_pages(document: Any) -> dict[str, Any]:
@@ -154,6 +153,26 @@ def _contents(annotation: Any) -> str:
     if not said.strip() and (rich := mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_annot_obj(annotation), "RC")):
         said = _MARKUP.sub(" ", mupdf.ll_pdf_to_text_string(rich))
     return str(said[:_MAX_COMMENT]).strip()
+
+
+def _label(field: Any) -> str:
+    """Return what a reader calls a field, its name if the file does not say that (PDF 32000-1, 12.7.3.1)."""
+    entries = mupdf.ll_pdf_annot_obj(field)
+    shown = mupdf.ll_pdf_dict_gets_inheritable(entries, "TU")
+    said = mupdf.ll_pdf_to_text_string(shown) if shown else ""
+    return _line(said or mupdf.ll_pdf_load_field_name(entries) or "")
+
+
+def _choice(field: Any) -> str:
+    """Return what a box that is checked stands for; a page shows it as a sign or a drawing, which has no text."""
+    kind = mupdf.ll_pdf_widget_type(field)
+    if kind not in (pymupdf.PDF_WIDGET_TYPE_CHECKBOX, pymupdf.PDF_WIDGET_TYPE_RADIOBUTTON):
+        return ""
+    state = mupdf.ll_pdf_dict_gets(mupdf.ll_pdf_annot_obj(field), "AS")
+    name = _line(mupdf.ll_pdf_to_name(state)) if state else ""
+    if name in ("", "Off") or mupdf.ll_pdf_annot_flags(field) & _HIDDEN:
+        return ""
+    return "checked" if kind == pymupdf.PDF_WIDGET_TYPE_CHECKBOX else name
 
 
 def _value(field: Any) -> str:
