@@ -144,6 +144,7 @@ def test_every_sentence_has_its_words_file_and_page(library: Library) -> None:
         ({**RECEDES, "text": "Kepler found 3.8 centimetres in a year."}, "Not in its quotes: Kepler"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_what_is_not_proven_is_dropped_and_listed(
     library: Library, sentence: dict[str, Any], reason: str
 ) -> None:
@@ -222,6 +223,7 @@ def test_weak_retrieval_asks_no_model(library: Library) -> None:
     "fault",
     ["bad_json", "error_line", "malformed_line", "length", pytest.param("stall", marks=pytest.mark.slow)],
 )
+@pytest.mark.sampled(2)
 def test_what_one_node_fails_on_another_one_answers(library: Library, fault: str) -> None:
     library.script([RECEDES, COUNTED])
     library.nodes[0].control(faults=[fault])

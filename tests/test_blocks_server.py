@@ -97,6 +97,7 @@ def name() -> str:
 
 
 @pytest.mark.parametrize("kind", [OllamaNode, OllamaCluster, LanceTable])
+@pytest.mark.sampled(2)
 def test_the_catalogue_shows_each_block(api: Api, kind: type[Block]) -> None:
     shown = api.block_type(kind)
     assert shown["logo_url"]
@@ -109,6 +110,7 @@ def test_the_catalogue_shows_each_block(api: Api, kind: type[Block]) -> None:
 
 
 @pytest.mark.parametrize("kind", [OllamaNode, OllamaCluster, LanceTable])
+@pytest.mark.sampled(2)
 def test_the_example_of_each_block_works_as_it_stands(
     api: Api, kind: type[Block], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -290,6 +290,7 @@ class TestDamage:
         return int(found.mask.sum())
 
     @pytest.mark.parametrize("length", [0, 3, 99, 100, 5000, 16384, 50_000])
+    @pytest.mark.sampled(2)
     def test_truncated(
         self, cache: VectorCache, folder: Path, damaged: Path, caplog: pytest.LogCaptureFixture, length: int
     ) -> None:

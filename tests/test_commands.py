@@ -388,6 +388,7 @@ class TestUsage:
             (("cache", "clear", "--folder", "/no/such/folder"), "no vector cache in '/no/such/folder'"),
         ],
     )
+    @pytest.mark.sampled(4)
     def test_in_what_is_asked_for(
         self,
         arguments: tuple[str, ...],

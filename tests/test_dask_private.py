@@ -77,6 +77,7 @@ def listening(*pids: int) -> set[int]:
 
 class TestConnections:
     @pytest.mark.parametrize("way", ["plain", "without a certificate", "with a certificate of another run"])
+    @pytest.mark.sampled(1)
     def test_are_refused_to_others(self, cluster: WorkerCluster, way: str) -> None:
         mine = psutil.Process().pid
         ports = listening(mine, *(process.pid for process in workers_of(mine)))

@@ -48,6 +48,7 @@ def no_open_client_is_left() -> Iterator[None]:
         ),
     ],
 )
+@pytest.mark.sampled(1)
 def test_settings_that_do_not_fit_are_named(address: str, settings: dict[str, Any]) -> None:
     with (
         dask.config.set(settings),

@@ -150,6 +150,7 @@ def test_a_named_folder_without_the_files_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(SHA256))
+@pytest.mark.sampled(1)
 def test_a_changed_file_is_refused(copy: Path, name: str) -> None:
     found = spoil(copy / name)
     with pytest.raises(ModelFilesError) as caught:

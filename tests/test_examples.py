@@ -144,6 +144,7 @@ def test_it_has_an_example(name: str) -> None:
         for name in dict.fromkeys(NAMES)
     ],
 )
+@pytest.mark.sampled(12)
 def test_the_example_runs(name: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
     value = PUBLIC[name]
     text = inspect.getdoc(getattr(value, "fn", value)) or ""
@@ -176,6 +177,7 @@ CODE = [
 
 
 @pytest.mark.parametrize(("page", "code"), CODE)
+@pytest.mark.sampled(2)
 def test_the_code_of_a_page_for_users_runs(
     page: str, code: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

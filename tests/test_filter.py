@@ -68,6 +68,7 @@ def paths(corpus: Corpus, only: Filter) -> set[str]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.sampled(3)
 def test_a_name_may_hold_anything(corpus: Corpus, name: str) -> None:
     assert paths(corpus, Filter(documents=(name,))) == {name}
     with pytest.raises(ConfigurationError, match="no source"):

@@ -59,7 +59,7 @@ def place(tmp_path: Path) -> LanceTable:
     return LanceTable(uri=str(tmp_path / "db"))
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("call", "error", "told"),
     [

@@ -123,6 +123,7 @@ class TestLists:
         (["http://gpu-box:port"], "port"),
     ],
 )
+@pytest.mark.sampled(1)
 def test_a_dry_run_refuses_the_nodes_that_a_run_refuses(
     tmp_path: Path, nodes: str | list[str], cause: str
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_dry_run_refuses_the_nodes_that_a_run_refuses(
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("place", ["/proc/x", "file/db"])
+@pytest.mark.sampled(1)
 def test_a_place_that_cannot_be_made_is_refused_before_anything_starts(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     for dry_run in (True, False):
@@ -189,6 +191,7 @@ class TestAwaited:
         assert asyncio.run(main()) is rows
 
     @pytest.mark.usefixtures("prefect_server")
+    @pytest.mark.slow
     def test_flows_can_be_awaited_in_async_flows_and_code(self, tmp_path: Path) -> None:
         folder = tmp_path / "papers"
         folder.mkdir()

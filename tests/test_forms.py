@@ -264,7 +264,7 @@ def test_the_server_refuses_what_the_form_does_not_allow(
     assert caught.value.response.status_code == 409
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "sent", "titles"),
     [
@@ -290,6 +290,7 @@ def test_a_tab_that_was_left_empty_is_refused(
 
 
 @pytest.mark.parametrize("sent", [{}, {"cluster": None}, {"chunking": {}, "reading": {}}], ids=str)
+@pytest.mark.sampled(1)
 def test_what_a_program_leaves_out_is_the_default(
     ingest: Deployed, tmp_path: Path, sent: dict[str, Any]
 ) -> None:

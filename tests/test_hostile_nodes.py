@@ -138,6 +138,7 @@ def test_a_list_of_millions_of_lists_is_not_parsed() -> None:
     ],
 )
 @pytest.mark.parametrize("filling", [b"[],", b"{},", b"0,", b" ", b'"' + b"a" * 1000 + b'",'])
+@pytest.mark.sampled(10)
 def test_each_answer_has_its_bound(
     path: str, call: Callable[[OllamaEndpoint], Awaitable[Any]], filling: bytes
 ) -> None:
@@ -281,7 +282,7 @@ def test_the_figures_of_a_pull_are_believed_only_if_they_can_be() -> None:
 # Types
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -489,6 +490,7 @@ CALLS: list[tuple[str, Callable[[OllamaEndpoint], Awaitable[Any]]]] = [
 
 
 @pytest.mark.parametrize("name", most_slow(FORMS, but=["reversed", "base64", "split", "cut"]))
+@pytest.mark.sampled(2)
 def test_a_secret_that_comes_back_in_another_form_is_in_no_error(name: str) -> None:
     form = FORMS[name]
     text = form.encode()

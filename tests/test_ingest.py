@@ -392,6 +392,7 @@ def test_bad_files_are_named_and_good_ones_beside_them_stored(
     assert {row["path"] for row in chunks(place)} == good | {"junk.pdf"}
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_was_dropped(ingest: Ingest, trio: list[Node], tmp_path: Path) -> None:
     folder = tmp_path / "papers"
     write_pdf(folder / "divided.pdf", [f"This trans-\nformation is long. {prose('divided')}"])
@@ -460,6 +461,7 @@ def test_a_folder_that_is_gone_or_empty_is_refused_unless_allowed(
     assert manifest(place) == {}
 
 
+@pytest.mark.slow
 def test_a_poison_chunk_costs_itself_and_one_too_long_is_split(
     ingest: Ingest, trio: list[Node], tmp_path: Path, place: Path
 ) -> None:

@@ -105,6 +105,7 @@ def obeying(library: Library, passages: tuple[Hit, ...]) -> None:
         node.reset()
 
 
+@pytest.mark.sampled(2)
 def test_a_model_and_a_judge_that_obey_change_no_citation(attacked: Library) -> None:
     attacked.script([])
     passages = ask(attacked).passages
@@ -145,6 +146,7 @@ def steps(made: list[Node]) -> Iterator[Steps]:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.sampled(6)
 def test_no_step_of_a_research_follows_a_document(made: list[Node], kind: str) -> None:
     said = HOSTILE[kind]
     passages = (

@@ -463,6 +463,7 @@ def test_nodes_of_both_kinds_serve_together_if_their_vectors_agree() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled(2)
 def test_a_server_with_other_vectors_is_left_out_and_named(kind: Kind) -> None:
     with (
         nodes({"dimension": 16}, {"dimension": 16}) as (one, two),

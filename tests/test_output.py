@@ -78,6 +78,7 @@ def test_all_outputs_are_checked_alike(
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.sampled(1)
 def test_output_that_cannot_be_written_is_an_error_without_a_traceback(
     options: tuple[str, ...], tmp_path: Path
 ) -> None:

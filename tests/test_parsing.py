@@ -627,6 +627,7 @@ def _letters(text: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("crop", ["1000 1000 1200 1200", "-500 -500 -100 -100", "612 0 700 792", "0 0 0 0"])
+@pytest.mark.sampled(2)
 def test_a_page_whose_crop_box_shows_nothing_of_it_is_read_and_drawn_whole(tmp_path: Path, crop: str) -> None:
     plain, cropped = tmp_path / "plain.pdf", tmp_path / "cropped.pdf"
     with pymupdf.open() as made:

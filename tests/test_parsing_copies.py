@@ -111,6 +111,7 @@ def paragraph(page: pymupdf.Page, unit: str, times: int, shift: Shift) -> None:
 
 @pytest.mark.parametrize("draw", [title, words_in_lines, table, turned, paragraph])
 @pytest.mark.parametrize("unit", most_slow(["line", "word", "letter"], but=["word"]))
+@pytest.mark.sampled(2)
 def test_text_that_is_drawn_again_is_read_once_and_in_its_place(
     read: Read, draw: Callable[[pymupdf.Page, str, int, Shift], None], unit: str
 ) -> None:

@@ -111,6 +111,7 @@ def test_the_parent_is_woken_up_only_for_what_it_cannot_do_without() -> None:
         ("!refuse", "damaged"),
     ],
 )
+@pytest.mark.sampled(1)
 def test_limits_hold_for_it_and_what_was_read_is_kept_if_asked(
     parser: DocumentParser, written: Path, page: str, kind: str
 ) -> None:
@@ -141,6 +142,7 @@ def test_limits_hold_for_it_and_what_was_read_is_kept_if_asked(
         'DONE 0 {"grown_mb": "much", "cpu_seconds": 0}',
     ],
 )
+@pytest.mark.sampled(1)
 def test_what_a_child_that_was_taken_over_says_is_refused(
     said: str, parser: DocumentParser, written: Path
 ) -> None:

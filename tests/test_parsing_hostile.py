@@ -94,6 +94,7 @@ def test_a_file_is_read_with_the_largest_limits(sound: Path) -> None:
         (hostile.no_pages, "no-pages"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_bombs_are_refused_and_the_next_file_is_read(
     parser: Parser, tmp_path: Path, sound: Path, make: Callable[[], bytes], kind: str
 ) -> None:

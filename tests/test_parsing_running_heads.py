@@ -50,7 +50,7 @@ def found(document: ParsedDocument) -> list[list[str]]:
     return [[b.text for b in page.blocks if "of sheet" not in b.text] for page in document.pages]
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "line",
     [

@@ -97,7 +97,7 @@ def home(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(3)
 @CONFINES
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_a_process_that_was_taken_over_is_refused(attack: str, home: Path) -> None:

@@ -49,6 +49,7 @@ def test_the_passage_is_marked_where_it_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("turned", [90, 180, 270])
+@pytest.mark.sampled(1)
 def test_a_turned_page_is_marked_where_its_text_was_found(tmp_path: Path, turned: int) -> None:
     file = tmp_path / "turned.pdf"
     with pymupdf.open() as made:

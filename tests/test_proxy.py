@@ -134,6 +134,7 @@ def test_a_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.sampled(2)
 def test_a_node_on_this_host_is_asked_directly(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Node() as node, RawNode({"*": answer(PAGE, 403)}) as proxy:
         monkeypatch.setenv(variable, proxy.url)

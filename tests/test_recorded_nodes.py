@@ -86,7 +86,7 @@ def simulated(request: pytest.FixtureRequest) -> tuple[str, dict[int, Recorded]]
     return request.param, answers
 
 
-@pytest.mark.sampled(90)
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("place", range(141), ids=[answer.case for answer in recorded(VERSIONS[0])])
 def test_a_simulated_node_answers_as_the_recorded_one(
     simulated: tuple[str, dict[int, Recorded]], place: int

@@ -251,7 +251,7 @@ FAULTS: dict[str, tuple[int, Callable[[list[str]], Any], str]] = {
 }
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_order_of_the_search_stays_if_the_endpoint_fails(
     endpoint: Endpoint, table: StoreSpec, name: str

@@ -71,9 +71,10 @@ def healthy(library: Library) -> None:
         node.reset()
 
 
-def test_by_meaning_a_chunk_is_found_by_its_own_text(library: Library) -> None:
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_by_meaning_a_chunk_is_found_by_its_own_text(library: Library, step: int) -> None:
     """The question goes out as the table says, though plain URLs would put the model's own prompt before it."""
-    for row in chunks(library.place):
+    for row in chunks(library.place)[::step]:
         best, *_ = search(to_embed(row), library.urls, library.table, mode="vector", limit=2)
         assert (best.chunk_id, best.path, best.page_from) == (row["id"], row["path"], row["page_from"])
         assert best.score == pytest.approx(1, abs=1e-3)

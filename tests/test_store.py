@@ -75,6 +75,7 @@ def test_writing_again_changes_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("after", [2, 5, 9, 0])
+@pytest.mark.sampled(2)
 def test_a_changed_document_takes_the_place_of_the_old_one(store: Store, after: int) -> None:
     store.write([embedded("a.pdf", sentences("a", 5)), embedded("b.pdf", sentences("b", 3))])
     changed = embedded("a.pdf", ["a says thing 1", *sentences("new", after)][: after or 0], content="c1")
@@ -129,6 +130,7 @@ def _bad(change: str) -> list[EmbeddedDocument]:
     "change",
     ["nan", "inf", "zero", "dimension", "count", "type", "positions", "twice", "status", "source"],
 )
+@pytest.mark.sampled(4)
 def test_a_bad_document_is_refused_before_anything_is_written(store: Store, change: str) -> None:
     with pytest.raises(TableError) as raised:
         store.write(_bad(change))

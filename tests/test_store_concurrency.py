@@ -276,6 +276,7 @@ def test_what_was_added_before_is_seen_whoever_did(tmp_path: Path, merges: list[
 
 @pytest.mark.parametrize("content", ["same", "other"])
 @pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.sampled(2)
 def test_what_two_add_at_once_is_there_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, count: int
 ) -> None:

@@ -30,6 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+@pytest.mark.sampled(2)
 def test_one_text_is_one_hit(store: Store, mode: str) -> None:
     """The boilerplate is the best answer 150 times over; below it there are still nine others."""
     hits = store.search(vector_of(BOILERPLATE), text=BOILERPLATE, mode=mode, limit=10)  # type: ignore[arg-type]
@@ -46,6 +47,7 @@ def test_one_text_is_one_hit(store: Store, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+@pytest.mark.sampled(1)
 def test_all_texts_are_found_where_more_are_asked_for(store: Store, mode: str) -> None:
     hits = store.search(vector_of("x"), text="licence", mode=mode, limit=99)  # type: ignore[arg-type]
     assert len({hit.text for hit in hits}) == len(hits) == 21

@@ -74,6 +74,7 @@ def by_lance(store: Store, monkeypatch: pytest.MonkeyPatch, mode: str, **options
 
 @pytest.mark.parametrize("only", [{}, {"where": equals("path", "new1.pdf")}, {"where": "page_from < 20"}])
 @pytest.mark.parametrize("mode", most_slow(["vector", "text", "hybrid"], but=["hybrid"]))
+@pytest.mark.sampled(2)
 def test_hits_are_those_of_lancedb(
     store: Store, monkeypatch: pytest.MonkeyPatch, mode: str, only: dict[str, str]
 ) -> None:

@@ -117,6 +117,7 @@ def test_maintenance_migrates(old: StoreSpec) -> None:
 
 
 @pytest.mark.parametrize("commits", [0, 1, 2])
+@pytest.mark.sampled(1)
 def test_a_migration_that_was_killed_goes_on(
     old: StoreSpec, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return opened
 
 
-@pytest.mark.sampled(25)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(("text", "question"), [(text, each) for text, *some in SPELLINGS for each in some])
 def test_a_word_is_found_in_any_spelling(store: Store, text: str, question: str) -> None:
     found = [hit.text for hit in store.search(text=question, mode="text")]

@@ -258,6 +258,7 @@ class TestOwnWorkers:
 
 
 class TestForeignWorkers:
+    @pytest.mark.slow
     def test_leaving_says_nothing_about_task_runs_of_others(
         self, cluster: WorkerCluster, runner: IngestTaskRunner, tmp_path: Path
     ) -> None:

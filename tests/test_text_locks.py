@@ -91,6 +91,7 @@ def test_without_a_folder_nothing_is_locked_and_all_is_held(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.sampled(1)
 def test_many_texts_have_locks_of_their_own(tmp_path: Path, number: int) -> None:
     keys = [key.hex() for key in vector_keys(VectorSalt("model", "", 8), [str(i) for i in range(900)])]
     with holder(tmp_path / "locks", *keys[number::3]) as other:

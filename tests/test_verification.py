@@ -97,7 +97,7 @@ def test_the_majority_decides_the_context(farm: Farm) -> None:
     assert "reads 64 tokens" in str(cluster.left_out["n2"])
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("odd", "cause"),
     [

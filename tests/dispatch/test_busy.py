@@ -38,7 +38,7 @@ def right(asked: Sequence[str], vectors: np.ndarray) -> bool:
     return bool(np.allclose(vectors, wanted, atol=1e-5))
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("rates", "count", "overhead", "slots", "least"),
     [
@@ -166,6 +166,7 @@ def test_a_node_that_slows_goes_on_with_what_it_has_begun(
 
 
 @pytest.mark.parametrize(("wrong_node", "after"), list(itertools.product(range(3), (1, 4, 9))))
+@pytest.mark.sampled(4)
 def test_wrong_vectors_in_mid_run_are_found_and_cost_seconds(
     monkeypatch: pytest.MonkeyPatch, wrong_node: int, after: int
 ) -> None:

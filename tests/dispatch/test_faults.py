@@ -68,7 +68,7 @@ QUICK = (
 )
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("fault", most_slow(FAULTS, but=QUICK))
 def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: str) -> None:
     settings, cause = FAULTS[fault]
@@ -92,7 +92,7 @@ def test_a_fault_of_one_node_in_mid_run_costs_nothing(trio: list[Node], fault: s
         assert dispatcher.idle
 
 
-@pytest.mark.sampled(14)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - SILENT - {"huge"}))
 def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node], fault: str) -> None:
     settings, _ = FAULTS[fault]
@@ -116,6 +116,7 @@ def test_a_fault_from_the_start_leaves_the_node_out_and_names_it(trio: list[Node
         but=QUICK[:6],
     ),
 )
+@pytest.mark.sampled(3)
 def test_a_fault_of_all_nodes_that_passes_is_survived(trio: list[Node], fault: str) -> None:
     settings, _ = FAULTS[fault]
     texts = some(600)
@@ -285,6 +286,7 @@ def test_a_node_that_comes_back_with_other_weights_stays_out(trio: list[Node]) -
 @pytest.mark.parametrize(
     "changes", [{"digest": "d" * 64}, {"weights": "b"}, {"weights": "b", "version": "0.24.0"}]
 )
+@pytest.mark.sampled(1)
 def test_a_node_excluded_for_its_model_embeds_nothing_until_that_is_another(
     trio: list[Node], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

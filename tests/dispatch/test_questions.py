@@ -117,6 +117,7 @@ async def ask_while_a_run_works(case: Case, after: float, *, known: bool) -> flo
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("after", most_slow([0.01, 3.3, 7.77, 11.2], but=[7.77]))
 @pytest.mark.parametrize("case", [1, 2, 4], indirect=True)
+@pytest.mark.sampled(3)
 def test_a_question_waits_for_one_request_at_most(case: Case, after: float, known: bool) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         came = runner.run(ask_while_a_run_works(case, after, known=known))

@@ -18,7 +18,7 @@ from tests.nodes import Node, poison
 POISONS = ("400", "500", "eof", "nan", "too_long")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", POISONS)
 @pytest.mark.parametrize("count", most_slow([1, 3], but=[3]))
 def test_one_poison_text_in_64_costs_that_text_alone_and_is_named(
@@ -40,6 +40,7 @@ def test_one_poison_text_in_64_costs_that_text_alone_and_is_named(
 
 
 @pytest.mark.parametrize("mode", POISONS)
+@pytest.mark.sampled(2)
 def test_a_poison_text_alone_is_named(trio: list[Node], mode: Any) -> None:
     for node in trio:
         node.control(faults=[poison("POISON", mode)])
