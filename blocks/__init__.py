@@ -4,8 +4,6 @@ Blocks are imported at their first use: the process of an embedded node, whose c
 its import takes seconds.
 """
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING
 

@@ -4,8 +4,6 @@ Flows run to their end before they return, in async code too. So code need not a
 it awaits other flows, works too.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The base of all blocks. The base class keeps secrets out of errors and pickles."""
 
-from __future__ import annotations
-
 import re
 from abc import ABC
 from copy import deepcopy

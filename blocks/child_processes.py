@@ -5,8 +5,6 @@ if it is inside a library that reads no pipe and handles no signal. On other sys
 stdin.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

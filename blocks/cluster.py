@@ -1,7 +1,5 @@
 """The block `OllamaCluster`: the nodes that serve one model, and the settings of the model."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal

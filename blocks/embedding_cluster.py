@@ -4,8 +4,6 @@ The block stores saved nodes as names or references, never as copies. So a chang
 clusters, and no secret of a node is stored here.
 """
 
-from __future__ import annotations
-
 import re
 from abc import ABC
 from itertools import combinations

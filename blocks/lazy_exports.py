@@ -3,8 +3,6 @@
 So importing the package costs nothing, and modules that import each other through their packages make no cycle.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """The blocks of nodes, one for each API."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from prefect_ollama.blocks.node import OllamaNode

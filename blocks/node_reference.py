@@ -3,8 +3,6 @@
 Only a name, a URL or a reference is stored, so no secret of a node is copied.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from uuid import UUID

@@ -1,7 +1,5 @@
 """The block `OpenAICompatibleNode`: a server with `/v1/embeddings`, with address, key and limits."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr

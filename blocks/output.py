@@ -1,7 +1,5 @@
 """Files that a user names for a result: checked before the work, and written whole or not at all."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import uuid

@@ -1,7 +1,5 @@
 """A thread that calls a function every few seconds."""
 
-from __future__ import annotations
-
 import contextvars
 import threading
 from collections.abc import Callable

@@ -8,8 +8,6 @@ Sources: Unicode 16, chapter 23 (format characters); Unicode Technical Report 36
 CommonMark 0.31; GitHub Flavored Markdown (tables and autolinks).
 """
 
-from __future__ import annotations
-
 import html
 import re
 from typing import Final

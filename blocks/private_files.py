@@ -6,8 +6,6 @@ if an earlier version left it open. A folder that another user made is refused.
 Only POSIX systems have these owners and modes. On other systems folders are made, and not checked.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,7 +1,5 @@
 """Numbers with their nouns, for logs, reports, errors and names of runs."""
 
-from __future__ import annotations
-
 
 def quantity(number: int, noun: str, several: str = "") -> str:
     """Return a number with its noun, such as `1 text` or `1,200 texts`.

@@ -1,7 +1,5 @@
 """Read and save node blocks on the Prefect server. No block is overwritten here."""
 
-from __future__ import annotations
-
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate

@@ -5,8 +5,6 @@ result, log or cache holds it. Another process can open the ticket after it was 
 using it is an error. `without_secrets` removes the secrets of this process from any text.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

@@ -4,8 +4,6 @@ Guarantees: the values are those that Prefect would find. Prefect is asked where
 https://docs.prefect.io/v3/concepts/settings-and-profiles for these files.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -4,8 +4,6 @@ See https://docs.prefect.io/v3/concepts/settings-and-profiles. A setting `x` is 
 `PREFECT_INTEGRATIONS_OLLAMA_X`. The names of earlier versions are read too.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, ClassVar, Final
 

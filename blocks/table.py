@@ -1,7 +1,5 @@
 """The block `LanceTable`: the address of a table."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from typing import ClassVar

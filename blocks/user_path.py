@@ -1,7 +1,5 @@
 """Paths as users write them: with `~` for a home folder, or as a `file:` URL."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path, PurePath

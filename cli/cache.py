@@ -1,7 +1,5 @@
 """`prefect-ollama cache`: look at the vector cache of this machine, or empty it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from cyclopts import App, Parameter

@@ -1,7 +1,5 @@
 """All commands. Exit status: 0 all well, 1 some files are not in the table or nothing works, 2 wrong usage."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from cyclopts import App, Parameter

@@ -1,7 +1,5 @@
 """Tables that fit a terminal: a narrow one gets fewer columns, so that names stay whole."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from rich import box

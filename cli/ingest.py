@@ -1,7 +1,5 @@
 """`prefect-ollama ingest` and `re-embed`: the commands that read documents into a table."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from cyclopts import Parameter

@@ -3,8 +3,6 @@
 Nothing is shown if stderr is no terminal, so output to a file or a pipe does not change.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

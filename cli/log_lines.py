@@ -1,7 +1,5 @@
 """The log lines that a command shows on stderr: those of this project, and Prefect's own only on request."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """`prefect-ollama mcp`: serve a table to AI assistants by the Model Context Protocol."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The JSON of the MCP server's tools: passages, quotes and documents, as short as an assistant needs them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Chunk, Document, Hit

@@ -6,8 +6,6 @@ the server goes on.
 Source: https://modelcontextprotocol.io/specification, by the official SDK (https://github.com/modelcontextprotocol/python-sdk).
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from datetime import date

@@ -1,7 +1,5 @@
 """`prefect-ollama node`: the embedded model behind Ollama's HTTP API."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

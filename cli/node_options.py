@@ -1,7 +1,5 @@
 """Options of commands that use nodes: the nodes, and the models that embed, answer and judge."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any
 

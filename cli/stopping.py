@@ -4,8 +4,6 @@ Python runs the handler of a signal only between two of its own instructions, an
 So a thread also reads the signal from a socket, shows the message, and ends the process if nothing else does.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import signal

@@ -1,7 +1,5 @@
 """`prefect-ollama runs`, `roll-back`, `forget` and `maintain`: the commands for an existing table."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from cyclopts import Parameter

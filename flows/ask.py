@@ -1,7 +1,5 @@
 """Answer a question from a table."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedAnswer, Quote

@@ -1,7 +1,5 @@
 """Look for Ollama servers in networks that the user names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Remove documents from a table: those of a source that is gone, or any that a user names."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

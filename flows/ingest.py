@@ -1,7 +1,5 @@
 """Bring a table in step with a folder of PDFs."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Mapping

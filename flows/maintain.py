@@ -1,7 +1,5 @@
 """Keep a table fast: merge files, build the indices that its size needs, delete old versions."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect_ollama.blocks.lance import Maintenance

@@ -1,7 +1,5 @@
 """Check the nodes of a cluster."""
 
-from __future__ import annotations
-
 from prefect.artifacts import create_markdown_artifact
 
 from prefect_ollama.blocks.nodes import NodeStatus

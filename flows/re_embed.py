@@ -1,7 +1,5 @@
 """Embed all documents of a table again: with another model, prompt or chunker."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Research a question over all nodes."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect_ollama.blocks.documents import CheckedReport

@@ -1,7 +1,5 @@
 """List the runs that changed a table, and roll them back."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect.runtime import flow_run

@@ -1,7 +1,5 @@
 """Ask a table a question."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

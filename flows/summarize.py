@@ -1,7 +1,5 @@
 """Summarise a document or a folder over all nodes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

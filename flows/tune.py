@@ -1,7 +1,5 @@
 """Tune the nodes of a cluster: measure the requests at once with which each has its highest rate."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated
 

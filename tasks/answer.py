@@ -1,7 +1,5 @@
 """Search a table and answer questions from it, and show passages, answers and reports, as steps that Prefect shows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path

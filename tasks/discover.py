@@ -1,7 +1,5 @@
 """Look for nodes in networks, and make blocks of those found, as tasks."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace

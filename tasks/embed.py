@@ -4,8 +4,6 @@ Each chunk gets a vector. A chunk that is too long for a node is split, and neve
 left out, and its document names it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Maintenance of a table as a task."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from prefect import task

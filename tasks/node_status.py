@@ -1,7 +1,5 @@
 """The status of the nodes of a cluster: what they report, and whether they may work."""
 
-from __future__ import annotations
-
 from prefect import task
 from prefect.utilities.asyncutils import run_coro_as_sync
 

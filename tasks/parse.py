@@ -4,8 +4,6 @@ Every file of the bundle ends as a document with chunks, or as a refusal with ki
 not end the bundle.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ Guarantees: runs that changed nothing are not published, and neither are runs ov
 yet.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

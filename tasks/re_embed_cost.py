@@ -1,7 +1,5 @@
 """Estimate the cost of embedding a table again."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Clean up after failed and killed runs of a table, before the next run reads it."""
 
-from __future__ import annotations
-
 import socket
 
 from prefect import task

@@ -4,8 +4,6 @@ A step uses the result of an earlier run if nothing that decides it has changed:
 the options, and the results of the steps before it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Compare a source with the manifest, and plan the run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prefect import task

@@ -1,7 +1,5 @@
 """Store embedded bundles. A run has one writer, which commits many whole documents at a time."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Sequence

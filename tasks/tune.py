@@ -1,7 +1,5 @@
 """The tasks that tune a node and save the result."""
 
-from __future__ import annotations
-
 from prefect import task
 from prefect.utilities.asyncutils import run_coro_as_sync
 

@@ -1,7 +1,5 @@
 """Verify the nodes before a run, and compare their vectors with those of the table."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from prefect import task

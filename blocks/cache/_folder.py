@@ -8,8 +8,6 @@ and vectors under the other id are embedded again. A file is created in one step
 that cannot be read counts as missing.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

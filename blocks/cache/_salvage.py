@@ -11,8 +11,6 @@ All numbers are little-endian. A file is removed after its records are in the da
 continues at the next opening, and inserts nothing twice.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import sqlite3

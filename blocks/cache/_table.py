@@ -5,8 +5,6 @@ Records have ascending ids, so SQLite fills its pages in order, and records that
 would cost a write for each read.
 """
 
-from __future__ import annotations
-
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence

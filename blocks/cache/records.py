@@ -7,8 +7,6 @@ stored, with a checksum over key and floats, so that a sound record under anothe
     4 bytes      CRC-32 of the key and the vector, little-endian
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The address, limit and statistics of a vector cache. Pure values."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path

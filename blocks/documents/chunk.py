@@ -1,7 +1,5 @@
 """A chunk: the part of a document that is embedded, stored and found."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """Documents as a table stores them, with chunks and vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

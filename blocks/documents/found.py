@@ -1,7 +1,5 @@
 """The hits of a question, as a list with notes for the reader."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from prefect_ollama.blocks.awaited import AwaitableList

@@ -1,7 +1,5 @@
 """A passage that a search found, and its places."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from prefect_ollama.blocks.documents.chunk import Chunk, Region

@@ -1,7 +1,5 @@
 """A report whose every sentence names the passages that support it, with the steps that made it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """A run over a table, as its log stores it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

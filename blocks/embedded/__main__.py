@@ -3,8 +3,6 @@
 The process prints the URL of the node as one line.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

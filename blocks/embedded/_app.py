@@ -8,8 +8,6 @@ next one. Before each text the thread checks whether its client still waits, so 
 one text.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

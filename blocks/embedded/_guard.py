@@ -4,8 +4,6 @@ A browser lets any page send requests to this host. The header `Origin` names th
 name resolves to this host (DNS rebinding). Ollama refuses both with an empty 403, and so does the node.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import socket

@@ -12,8 +12,6 @@ Architecture: Devlin et al., 2019 (arXiv:1810.04805). Pooling: Reimers and Gurev
 tokens with [CLS] and [SEP].
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -8,8 +8,6 @@ The files are taken from the first of these places that has them:
 4. the model hub, at a fixed revision (`HF_ENDPOINT` names a mirror of it).
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import logging

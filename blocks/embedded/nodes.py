@@ -3,8 +3,6 @@
 The nodes end with the `with` block, and with this process, also after a kill.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

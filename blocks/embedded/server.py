@@ -1,7 +1,5 @@
 """Run one node in this process, until a signal stops it."""
 
-from __future__ import annotations
-
 import errno
 import ipaddress
 import socket

@@ -1,7 +1,5 @@
 """Count and encode text as the embedded model does. Counting needs the tokenizer's file, and not the weights."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

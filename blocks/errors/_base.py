@@ -1,7 +1,5 @@
 """The root of the errors: a message of three parts, which survives pickling."""
 
-from __future__ import annotations
-
 import os
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Errors of one request to one node."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from prefect_ollama.blocks.errors._base import PrefectOllamaError

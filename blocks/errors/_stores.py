@@ -1,7 +1,5 @@
 """Errors of what a run stands on: tables, the vector cache, the embedded model's files, Prefect's server, task runs."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from prefect_ollama.blocks.errors._base import PrefectOllamaError

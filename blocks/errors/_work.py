@@ -1,7 +1,5 @@
 """Errors of work that no node can do: a text, a chat request, a file, or all that is left."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Self
 

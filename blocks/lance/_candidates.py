@@ -4,8 +4,6 @@ Guarantees: rows that no index covers yet are among them, from memory (`FreshRow
 leaves few rows, the nearest vectors are exact.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev

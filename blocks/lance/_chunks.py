@@ -10,8 +10,6 @@ needs no keys. Without the lock it merges: a merge that conflicts is tried again
 case, and rows that another writer added meanwhile would exist twice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Final

@@ -8,8 +8,6 @@ To add a column, add it here, raise `schema.VERSION` (or the manifest's), and st
 `schema.upgraded` derives, or the empty one of its type.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter

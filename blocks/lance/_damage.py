@@ -4,8 +4,6 @@ LanceDB reports most failures as one type, with paths of its own source code in 
 the damaged files.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Sequence

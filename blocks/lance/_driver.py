@@ -5,8 +5,6 @@ of 1.2 s on one core. Nothing here uses a catalogue. So the modules and names of
 when they are used.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib.util import find_spec, module_from_spec
 from threading import RLock

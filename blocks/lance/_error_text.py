@@ -1,7 +1,5 @@
 """Reduce the messages of LanceDB and of the clients of object stores to their cause."""
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

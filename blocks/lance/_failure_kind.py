@@ -1,7 +1,5 @@
 """The kind of a failure of LanceDB, read from its message: LanceDB raises one type for nearly all failures."""
 
-from __future__ import annotations
-
 import re
 from typing import Final, Literal
 

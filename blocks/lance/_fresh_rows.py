@@ -10,8 +10,6 @@ whose indices covered everything are a superset of the rows outside the indices.
 there are too many such rows, LanceDB searches them itself.
 """
 
-from __future__ import annotations
-
 from threading import Lock
 from typing import Any, Final
 

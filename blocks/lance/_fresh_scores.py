@@ -3,8 +3,6 @@
 LanceDB does not give the weight of a word. So the weight is computed from the scores of indexed rows.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The indices of a chunk table: over ids and hashes, over words, and in large tables over vectors."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """The manifest: one row a document, whether its chunks are stored or it could not be read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 

@@ -9,8 +9,6 @@ Guarantees:
 - Earlier versions stay, so earlier runs can still be rolled back.
 """
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Iterator, Mapping

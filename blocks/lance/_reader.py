@@ -4,8 +4,6 @@ Every call sees the latest commit. The table may be replaced by one with new vec
 (`Store.swap_in`); a search then says so instead of comparing vectors that cannot be compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

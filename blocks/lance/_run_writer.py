@@ -3,8 +3,6 @@
 The guarantees are those of `store`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final

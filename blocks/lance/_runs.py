@@ -5,8 +5,6 @@ on another host the run began more than a day ago. Such a run is marked as inter
 usual.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """The schemas of the three tables. Their metadata holds the schema version, and the identity of the vectors."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import replace

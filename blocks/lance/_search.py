@@ -4,8 +4,6 @@ Guarantees: a text that occurs in several places is one hit. The number of hits 
 has enough different texts.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

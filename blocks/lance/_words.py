@@ -4,8 +4,6 @@ The index only splits at spaces, and takes words of any length; everything else 
 copies from a passage, or types in another spelling, becomes the same word as in the index.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache

@@ -9,8 +9,6 @@ object store have no lock. Only the user of the writer can open the lock file. S
 a user writes without the lock if another user made the file, and no user can make other users wait.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Iterator

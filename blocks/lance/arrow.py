@@ -4,8 +4,6 @@ Columns are built from lists of values and not from rows of dicts, and vectors a
 matrices into one for the batch.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace

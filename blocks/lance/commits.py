@@ -3,8 +3,6 @@
 A commit that conflicts with another writer's is tried again, a bounded number of times.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable

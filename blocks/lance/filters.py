@@ -3,8 +3,6 @@
 Every value that enters a filter goes through `quote`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final

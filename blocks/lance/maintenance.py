@@ -5,8 +5,6 @@ run. A process of its own does the work, and is killed if it uses too much memor
 LanceDB's compaction has no limit for memory; it took 0.5 GB at 100,000 rows of 768 floats, and 0.9 GB at 400,000.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

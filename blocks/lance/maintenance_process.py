@@ -4,8 +4,6 @@ It reads an order, one JSON object, from its standard input, and writes a report
 standard output.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from datetime import timedelta

@@ -4,8 +4,6 @@ LanceDB is imported only when a table is opened, because its threads do not surv
 table must not fork.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import tempfile

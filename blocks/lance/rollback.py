@@ -4,8 +4,6 @@ Documents of other sources stay, with the changes that other runs made to them. 
 vectors and times.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

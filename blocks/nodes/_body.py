@@ -5,8 +5,6 @@ its text: `[],` has three bytes, and its list takes 56. So the number of values 
 is parsed.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar

@@ -3,8 +3,6 @@
 Some canaries are sent again in another order, which shows a node or proxy that answers in the wrong order.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar

@@ -1,7 +1,5 @@
 """Turn a request that brought no answer of its node into an error with its cause: by a proxy, or by the connection."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -3,8 +3,6 @@
 Sources: server/routes.go and llm/server.go of Ollama, tools/server of llama.cpp, vLLM, and router/src of TEI.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Final
 

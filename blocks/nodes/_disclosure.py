@@ -4,8 +4,6 @@ A node that got a secret can return it in any form: encoded, reversed, in pieces
 error quotes such a node only if its words are in Ollama's source, or have a form that cannot hold a secret.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Iterable, Iterator

@@ -4,8 +4,6 @@ Ollama answers 400 both for a crashed runner and for a text that is too long, so
 words are those of Ollama's source (server/routes.go, llm/server.go).
 """
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime

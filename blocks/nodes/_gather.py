@@ -1,7 +1,5 @@
 """Wait for the answers of several nodes, and not much longer for slow ones than for the first one."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping

@@ -4,8 +4,6 @@ Sources: https://docs.ollama.com/api/tags, https://docs.ollama.com/api/ps, https
 https://docs.ollama.com/api-reference/show-model-details.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

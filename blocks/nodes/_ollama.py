@@ -3,8 +3,6 @@
 Source of the calls: https://docs.ollama.com/api.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Source of the calls: https://docs.ollama.com/api/chat and https://docs.ollama.com/capabilities/thinking.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Final
 
 from prefect_ollama.blocks.errors import NodeFailed, NodeRefused, NodeUnreachable

@@ -4,8 +4,6 @@ Guarantees: vectors have the order of the texts and norm 1. No text is cut silen
 Only vectors identify the model: names are free text there, and several of these servers ignore the requested one.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

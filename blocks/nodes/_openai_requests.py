@@ -4,8 +4,6 @@ The server's refusals show its limits: the texts of a request, the room for requ
 knows the encoding base64, which is a third of the size of a list of numbers.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass

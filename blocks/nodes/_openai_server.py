@@ -14,8 +14,6 @@ Sources: https://github.com/ggml-org/llama.cpp/tree/master/tools/server, https:/
 https://huggingface.github.io/text-embeddings-inference.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

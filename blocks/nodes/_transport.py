@@ -5,8 +5,6 @@ one that the environment names for the node. A time limit covers a whole call, b
 would never reach a read time-out. All limits count the time in which this process ran: see `loop_lag`.
 """
 
-from __future__ import annotations
-
 import math
 import ssl
 from base64 import b64encode

@@ -4,8 +4,6 @@ Rules of the variable: https://github.com/ollama/ollama/blob/main/envconfig/conf
 contain no password.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import logging
 import os

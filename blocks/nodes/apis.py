@@ -1,7 +1,5 @@
 """The APIs that nodes speak, each with its name and its endpoints."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 

@@ -12,8 +12,6 @@ syllables apart and keeps vowel signs with a width of their own; that of llama.c
 the signs off. Measured on real servers with all-MiniLM-L6-v2 (docs/verification.md).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Chat requests and answers, as plain values that belong to no API."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol

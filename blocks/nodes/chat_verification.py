@@ -4,8 +4,6 @@ Digests must agree, as for embedding, because another build gives other answers.
 so each answer is checked separately.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Mapping

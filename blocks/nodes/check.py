@@ -3,8 +3,6 @@
 A node that cannot work is a result with cause and remedy, and not an exception.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

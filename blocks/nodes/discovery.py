@@ -4,8 +4,6 @@ Guarantees: only these addresses get connections. Each address gets one attempt 
 three requests that change nothing. The number of connections at the same time and the time for each are limited.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ipaddress

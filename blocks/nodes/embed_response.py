@@ -5,8 +5,6 @@ Sources of the formats: Ollama's `POST /api/embed` (https://docs.ollama.com/api/
 of its float32 values, little-endian.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Guarantees: a call returns complete, checked values, or raises a `NodeError` wit
 closed in one event loop.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

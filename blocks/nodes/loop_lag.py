@@ -4,8 +4,6 @@ When a process runs again after it waited for a core or was stopped, all its tim
 meanwhile are unread. A deadline that counted this time would blame a node for a delay of this machine.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math

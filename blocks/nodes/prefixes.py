@@ -4,8 +4,6 @@ A model that was trained with prompts has worse results without them, and vector
 comparable. The prompts are found by the model's name, and users can set others.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final, NamedTuple
 

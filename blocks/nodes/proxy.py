@@ -4,8 +4,6 @@ Requests to loopback and to this host's own addresses never use a proxy. For Pre
 inherits the environment, `NO_PROXY` says so (`keep_local_direct`).
 """
 
-from __future__ import annotations
-
 import functools
 import ipaddress
 import os

@@ -7,8 +7,6 @@ Sources: https://github.com/ggml-org/llama.cpp/tree/master/tools/server and
 https://huggingface.github.io/text-embeddings-inference.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Sequence

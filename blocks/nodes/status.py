@@ -1,7 +1,5 @@
 """The status of one node, as one value for blocks, flows, the command line and live pages."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self

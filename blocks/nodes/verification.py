@@ -5,8 +5,6 @@ different vectors for one digest. So every node embeds the same canary texts. Th
 is compared with those of the other nodes and of the table.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

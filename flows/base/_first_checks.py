@@ -5,8 +5,6 @@ run, which automations notice; so these checks take place only before a temporar
 everything again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 

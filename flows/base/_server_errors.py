@@ -1,7 +1,5 @@
 """The errors of a missing Prefect server, each with its cause and remedy."""
 
-from __future__ import annotations
-
 import os
 import re
 import sqlite3

@@ -4,8 +4,6 @@ A form takes title, help, default and bounds of each field from the options that
 of one group is reported before the flow starts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any, ClassVar, Self

@@ -1,7 +1,5 @@
 """Bundles in progress on the workers."""
 
-from __future__ import annotations
-
 import queue
 from collections.abc import Sequence
 from dataclasses import dataclass

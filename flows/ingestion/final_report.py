@@ -1,7 +1,5 @@
 """The report of a run in Prefect: its artifact, and the state that the flow run ends in."""
 
-from __future__ import annotations
-
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed

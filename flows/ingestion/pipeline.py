@@ -4,8 +4,6 @@ Guarantees: the number of bundles in progress is bounded. A file that kills its 
 is left, all vectors so far are in the table or in the cache, and the error says how much work is left.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """One run, from its plan to its report: the outcome of every file, and the run in the table's log."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Whether a run fits the table that it continues: the model, its options and the sizes of chunks."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from prefect_ollama.blocks.cluster import Nodes

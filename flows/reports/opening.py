@@ -1,7 +1,5 @@
 """Open the table and the nodes for a report, and show and write it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace

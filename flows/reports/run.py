@@ -4,8 +4,6 @@ Guarantees: if a part fails, the other parts continue. The text holds verified f
 in the report with its reason.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Guarantees: they serve no HTTP. A task that kills its worker does not fail the
 tasks that wait behind it.
 """
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

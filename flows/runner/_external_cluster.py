@@ -4,8 +4,6 @@ Guarantees: an error names a scheduler that does not answer, and the remedy, bef
 log warns if anybody may connect to the scheduler.
 """
 
-from __future__ import annotations
-
 import logging
 import ssl
 import traceback

@@ -10,8 +10,6 @@ Guarantees:
 - Closing takes a few seconds at most, even when tasks hang.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -7,8 +7,6 @@ States of task runs are sent as events, which the server writes to its database 
 killed loses the events that it has not written, and the task run would stay `Running` for ever.
 """
 
-from __future__ import annotations
-
 import contextvars
 import time
 from collections.abc import Collection, Mapping

@@ -8,8 +8,6 @@ A Dask plugin carries the secrets, and Dask sends a plugin to every worker. A ru
 role, and the plugin is encrypted with it. Workers that the run did not start drop secrets of other roles.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -4,8 +4,6 @@ Guarantees: nothing is imported from the working folder, unless it is on the `sy
 script is not run again.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -8,8 +8,6 @@ This costs a tenth of what `prefect_dask.client` does for each task run: there t
 to pack and 50 ms to rebuild, and two API clients with a TLS context each 64 ms.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import importlib

@@ -4,8 +4,6 @@ Guarantees: a task run whose worker reported no end is `Crashed`, here and on th
 released result is removed from the workers' memory.
 """
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 from uuid import UUID
 

@@ -4,8 +4,6 @@ Guarantees: an outage in between does not stop the run, and is logged. A run tha
 `SERVER_TIMEOUT_S` for the server, to report its end; after that the error says what is stored.
 """
 
-from __future__ import annotations
-
 import time
 from contextlib import ExitStack
 from typing import Final

@@ -1,7 +1,5 @@
 """Read a draft, and check in code what needs no model: passages, quotes, numbers, dates and names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Let the chat model write drafts of an answer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Without a chat model: the sentences of the documents that are nearest to the question, word for word."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

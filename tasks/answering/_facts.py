@@ -4,8 +4,6 @@ A model that invents most often invents these, and here no other model is needed
 is checked in which language.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Final
 

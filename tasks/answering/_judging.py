@@ -5,8 +5,6 @@ heading or in the title or name of its document, is judged together with a contr
 supports: a judge that says yes to it obeys the quote, and its result is not used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final

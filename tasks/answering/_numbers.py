@@ -1,7 +1,5 @@
 """Numbers and dates of a text, each in one spelling."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation

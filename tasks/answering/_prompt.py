@@ -3,8 +3,6 @@
 Passages travel as JSON, so that no text of a document can end its passage or look like a message of ours.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, Final

@@ -3,8 +3,6 @@
 Guarantees: the found quote has the characters of the passage itself, and never begins or ends within a word or number.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass

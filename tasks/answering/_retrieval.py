@@ -1,7 +1,5 @@
 """Decide whether the found passages can hold an answer."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The words of a text that carry its meaning, in a form in which inflected ones are equal."""
 
-from __future__ import annotations
-
 import unicodedata
 from typing import Final
 

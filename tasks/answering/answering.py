@@ -1,7 +1,5 @@
 """Answer a question from passages: write sentences, check and judge them, and keep the supported ones."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

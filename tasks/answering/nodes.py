@@ -1,7 +1,5 @@
 """The nodes that answer: those that embed, chat and judge."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace

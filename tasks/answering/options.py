@@ -1,7 +1,5 @@
 """The options of an answer, and the events before it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

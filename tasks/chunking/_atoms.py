@@ -4,8 +4,6 @@ An atom is a heading, a sentence (or a part of one that is too long), or a table
 Joined with their glue, the atoms are the text of the document.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A passage of a report names neither the company nor the year. The title of the d
 above it, and the title and units of a table do.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace

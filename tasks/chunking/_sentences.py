@@ -3,8 +3,6 @@
 Divisions lose nothing: the parts joined again are the text.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterator

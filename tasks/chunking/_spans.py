@@ -6,8 +6,6 @@ text that follows, and not by the beginning of the chunk. So an edit changes onl
 chunks keep their text.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 from itertools import accumulate

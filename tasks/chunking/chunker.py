@@ -1,7 +1,5 @@
 """Chunk documents by their structure: whole sections, paragraphs and sentences, of about the target length."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace

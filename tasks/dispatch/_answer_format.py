@@ -1,7 +1,5 @@
 """Checks an answer against the JSON schema of its request. Nodes get the schema, but may ignore it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """What requests bring: confirmed results go to their jobs, and items without one go to other nodes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

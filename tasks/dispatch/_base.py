@@ -1,7 +1,5 @@
 """The base of all dispatchers: an engine in a thread with an event loop, which gets jobs from any other thread."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Guided self-scheduling (Polychronopoulos & Kuck 1987, doi:10.1109/TC.1987.500949
 remaining work. Weighted with the measured rates it works for nodes of different speed. Pure functions of numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ failure in a row, and successful work halves the count of failures.
 Source: M. Nygard, "Release It!", 2nd ed., ch. 5.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections import Counter

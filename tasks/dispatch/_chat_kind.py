@@ -1,7 +1,5 @@
 """Chat as a kind of request: each request goes out alone, and its answer streams and is checked against its schema."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace

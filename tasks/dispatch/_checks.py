@@ -1,7 +1,5 @@
 """Checks that an embedding request carries in addition to its own texts, and the answers that wait for a check."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

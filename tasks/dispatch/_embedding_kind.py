@@ -1,7 +1,5 @@
 """Embedding as a kind of request: lists of texts go out, and vectors are confirmed by checks (`_verification`)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ Guarantees: every item ends with exactly one result or one error. A failing node
 probe. An item at a slow, silent or dead node is also given to an idle node, and the first answer wins.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Callable, Iterable

@@ -4,8 +4,6 @@ Only answers to real work count as progress of the cluster. A node that passes e
 keep a run alive.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 

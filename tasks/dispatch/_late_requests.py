@@ -1,7 +1,5 @@
 """Late requests: their items go to other nodes, and a node that stays silent has to answer a probe."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prefect_ollama.tasks.dispatch._health import Health

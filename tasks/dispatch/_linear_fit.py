@@ -1,7 +1,5 @@
 """The time of a request as a line over its units: an overhead, and a time for each unit."""
 
-from __future__ import annotations
-
 import math
 
 

@@ -4,8 +4,6 @@ Guarantees: a killed process blocks no other process, because the operating syst
 machine can neither read the files nor hold their locks.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import uuid

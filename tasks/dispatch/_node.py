@@ -1,7 +1,5 @@
 """One node inside the dispatcher: its client, rate model and breaker, its requests in flight and its statistics."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections import deque

@@ -6,8 +6,6 @@ together reach `REJECT_SCORE`. Before a node gets the text a second time it embe
 any. The node then has no other request, because some servers fail only while they have several.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

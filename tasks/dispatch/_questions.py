@@ -8,8 +8,6 @@ Guarantees: a killed process does not delay the runs. Without a usable folder, o
 without telling other runs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence

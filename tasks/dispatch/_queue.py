@@ -4,8 +4,6 @@ An item is here at most once. Items leave the queue in the order of their jobs, 
 request go before all others, because their job has waited longest.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable
 

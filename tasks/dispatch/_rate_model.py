@@ -6,8 +6,6 @@ that stream show the rate with their first tokens. From rate and slots follows t
 Source for learning rates from the work itself: weighted factoring (Hummel et al. 1996, doi:10.1145/237502.237576).
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 

@@ -1,7 +1,5 @@
 """A request in flight: its items, the checks that it carries, and its answer's place among those of its node."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Scheduling: which node pulls next and how much, and which request an idle node repeats."""
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections.abc import Sequence

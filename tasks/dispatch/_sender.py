@@ -1,7 +1,5 @@
 """Sending: nodes pull items from the queue, try items in quarantine, repeat late requests and check other nodes."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import math

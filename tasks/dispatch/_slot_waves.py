@@ -4,8 +4,6 @@ A wave is four, eight or sixteen requests sent together; the requests beyond the
 run measured the number, one additional request checks it. Answers that stream show the slots with their first tokens.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 # Requests of the first wave. If all of them were served at once, the next wave has twice as many.

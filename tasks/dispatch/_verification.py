@@ -12,8 +12,6 @@ A canary costs as much as a text. So one travels with every few hundred texts, a
 end of the work a fast node checks the last answer of a slow one, because a canary on the slow node would take longer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from prefect_ollama.blocks.errors import NodeAnswerError

@@ -1,7 +1,5 @@
 """Answers to chat requests, and their events while they are streamed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """Chat over all nodes of a cluster, from any thread."""
 
-from __future__ import annotations
-
 import queue
 from collections.abc import Iterator, Sequence
 from pathlib import Path

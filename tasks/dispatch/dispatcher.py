@@ -3,8 +3,6 @@
 A process has one dispatcher for each cluster. The texts of all callers go into its one queue.
 """
 
-from __future__ import annotations
-
 import atexit
 import threading
 import time

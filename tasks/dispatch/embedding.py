@@ -1,7 +1,5 @@
 """The texts of one caller, and their vectors or errors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

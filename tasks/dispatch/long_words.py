@@ -8,8 +8,6 @@ so is a line of box-drawing characters or of Base64.
 Guarantees: equal texts are divided equally; a text without such a word is sent as it is; only spaces are added.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from functools import cache

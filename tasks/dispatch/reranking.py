@@ -3,8 +3,6 @@
 Scores of different nodes cannot be compared. The client checks each answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

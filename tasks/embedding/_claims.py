@@ -8,8 +8,6 @@ locks of a process as soon as it ends, however it ends. If the system or the fil
 locked. A text may then be embedded twice, and both vectors are the same.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import threading

@@ -1,7 +1,5 @@
 """What the vectors of a run come from: the nodes, and the places where vectors may be already."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path

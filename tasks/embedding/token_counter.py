@@ -7,8 +7,6 @@ rates are never measured again for the table.
 A node counts all texts of a request together, so each text whose tokens it counts is a request of its own.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from typing import Final

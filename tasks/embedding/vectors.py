@@ -4,8 +4,6 @@ A vector is in the cache about a second after it was confirmed, even if its bund
 kill repeats only some seconds of work.
 """
 
-from __future__ import annotations
-
 import functools
 import time
 from collections import Counter

@@ -5,8 +5,6 @@ can follow each node and each document. Prefect adds the flow run and its deploy
 event, and one when it is back, in however many runs. Names and texts from outside are printable.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext

@@ -5,8 +5,6 @@ their end. Labels are printable names of nodes and sources, and fixed words, nev
 are collected whether they are exposed or not (`metrics_endpoint`).
 """
 
-from __future__ import annotations
-
 import time
 from typing import Self
 

@@ -4,8 +4,6 @@ Guarantees: each message of a process counts once, in any order of the messages.
 totals, and has nothing in flight. A value that was not sent is never guessed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import threading

@@ -1,7 +1,5 @@
 """Decide when a node counts as down and when as back, without reports for every short failure."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Literal
 

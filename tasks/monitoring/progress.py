@@ -4,8 +4,6 @@ A document counts when all of it is embedded. Before that, the texts that nodes 
 bytes of a text so far, so that the bar moves while the first bundles are in progress.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A snapshot of a run. A program that starts a run can receive its snapshots, and show them in its own way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -8,8 +8,6 @@ Guarantees: publishing never makes a task wait, and its errors never reach a tas
 last task ends, so the flow has the final statistics when all tasks have ended. No thread is left.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """The work of each node over time: texts and outages, in a bounded number of columns."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Mapping

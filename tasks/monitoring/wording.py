@@ -1,7 +1,5 @@
 """A run at one moment, in words: the line of a log, and the text and the list that Prefect's UI shows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from prefect_ollama.blocks.nodes import UNKNOWN, NodeStatus

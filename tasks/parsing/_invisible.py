@@ -6,8 +6,6 @@ needs it: between letters of Arabic, Indic and South-East Asian scripts, and wit
 Sources: Unicode Technical Report 36 (3.5, 3.6), Unicode Standard Annex 9 (2.1 to 2.6), Unicode Technical Standard 51.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from typing import Final

@@ -1,7 +1,5 @@
 """Runs of neighbours in a sequence."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 

@@ -3,8 +3,6 @@
 Pure values. A parser for another format produces these, and everything after it works unchanged.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The parts of a document that parsing leaves out: characters by rule, and whole lines."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Final, NamedTuple
 

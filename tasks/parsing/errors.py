@@ -1,7 +1,5 @@
 """Why a file is refused: a word for it, the reason, and what to do next."""
 
-from __future__ import annotations
-
 from typing import Final
 
 # Files are also read one by one, where nothing can be excluded.

@@ -1,7 +1,5 @@
 """The interface of a document format: suffixes of its files, the module that reads them, and its version."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The formats that can be read, and a parser for each. To add a format, add it to `FORMATS`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final

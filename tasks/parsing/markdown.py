@@ -1,7 +1,5 @@
 """A parsed document as Markdown, for people and for other programs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

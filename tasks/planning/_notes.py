@@ -1,7 +1,5 @@
 """Notes for the user: sentences about a plan, about other sources with the same files, and about what is forgotten."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Look through a folder for entries that look like documents, without those that patterns exclude."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

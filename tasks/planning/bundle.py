@@ -4,8 +4,6 @@ The number of chunks of a file is not known before it is parsed. The work of a f
 mean of the files that this run has parsed so far.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

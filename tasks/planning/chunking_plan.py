@@ -1,7 +1,5 @@
 """How documents become chunks, and how a table writes that down."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

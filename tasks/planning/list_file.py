@@ -4,8 +4,6 @@ The file names one path a line, or has a NUL after each, as `find -print0` write
 start at the working folder.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

@@ -5,8 +5,6 @@ that another file is read; or by a FIFO, at which `open` waits for ever. This mo
 file below the source's folder. The file is hashed and parsed through this descriptor, so it cannot be replaced between.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

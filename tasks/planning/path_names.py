@@ -3,8 +3,6 @@
 The id of a document is made of its source and its path. Files of documents need not be there any more.
 """
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import os

@@ -4,8 +4,6 @@ A file with the same size and time is unchanged. If they differ, the hash of its
 unchanged folder reads no file, unless `rehash` is set.
 """
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence

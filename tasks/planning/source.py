@@ -5,8 +5,6 @@ name and reason. Hidden files, files that an `exclude` pattern fits, and files t
 not. Nothing is opened here but folders.
 """
 
-from __future__ import annotations
-
 import errno
 import glob
 import os

@@ -1,7 +1,5 @@
 """Tables and their sources as assets of Prefect. The key is a URI: the same for the same place, without credentials."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable

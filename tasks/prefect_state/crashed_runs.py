@@ -5,8 +5,6 @@ see that the process is gone, even if it was killed early. A run of another host
 marks it as interrupted. The task runs of a crashed flow run end too.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ Guarantees: each record has a mark that distinguishes it from Prefect's own. Nam
 printable, so they cannot move the cursor of a terminal or imitate a log line.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable, MutableMapping

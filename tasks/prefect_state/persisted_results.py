@@ -6,8 +6,6 @@ an object store only the store's own rules do. Results are pickles, which can ru
 folder that others can write to, and no result that another user wrote.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prefect's home is closed to other users of the machine when a run begins."""
 
-from __future__ import annotations
-
 from prefect_ollama.blocks.errors import FolderNotPrivate
 from prefect_ollama.blocks.private_files import OTHERS, private_folder
 from prefect_ollama.blocks.setting_files import prefect_home

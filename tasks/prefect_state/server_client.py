@@ -1,7 +1,5 @@
 """A client of Prefect's server for callers that must learn at once that it does not answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@ It serves at the socket that it inherits and ends with the process that started 
 stdin closes then, and it gets another parent.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,7 +1,5 @@
 """How Prefect and Dask treat our tasks: what they search, what they keep, and which workers run them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import timedelta

@@ -3,8 +3,6 @@
 Guarantees: both show the same sentences, quotes, notes and reasons. No text is escaped or coloured yet.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """The marks of an axis, and times as text."""
 
-from __future__ import annotations
-
 import math
 
 # Round times in seconds: 30 s, 5 min, 1 h. Multiples of ten seconds would give marks such as 16 min 40 s.

@@ -1,7 +1,5 @@
 """The part of each node in the report of a run."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass

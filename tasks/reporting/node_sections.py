@@ -1,7 +1,5 @@
 """The content of reports on nodes: the status of a cluster, and the servers that were found."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prefect_ollama.blocks.nodes import NodeStatus

@@ -3,8 +3,6 @@
 Guarantees: a section has all its items, and the number of them that a page lists. No text is escaped or coloured yet.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ The picture in an artifact cannot know whether the page is light or dark. So a p
 colour has enough contrast to both.
 """
 
-from __future__ import annotations
-
 import base64
 from typing import Literal
 from xml.etree import ElementTree

@@ -1,7 +1,5 @@
 """The chart of a run: texts a second by node, and the times in which a node did not work."""
 
-from __future__ import annotations
-
 from prefect_ollama.tasks.monitoring import Timeline
 from prefect_ollama.tasks.reporting.chart_scale import clock, steps
 from prefect_ollama.tasks.reporting.svg import FAINT, HUES, INK, TROUBLE, Svg

@@ -1,7 +1,5 @@
 """The results of tuning: values for programs, and the sections that Prefect and the terminal show."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """A critic tries to refute findings against their passages. Findings that it does not confirm are dropped."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final

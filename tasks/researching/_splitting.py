@@ -1,7 +1,5 @@
 """Split a question into parts that can be researched at the same time."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from prefect_ollama.blocks.nodes import json_object, json_request

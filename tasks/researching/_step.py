@@ -1,7 +1,5 @@
 """One step of a report: its result, and what it cost."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

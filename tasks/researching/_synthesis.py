@@ -1,7 +1,5 @@
 """Write a text from verified findings alone, each sentence with the quotes of the findings that it names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final
 

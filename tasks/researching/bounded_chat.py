@@ -1,7 +1,5 @@
 """Chat within the limits of a research, with the cost of each step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from prefect_ollama.blocks.nodes import ChatReply, ChatRequest, VerifiedChat

@@ -1,7 +1,5 @@
 """The findings of a part, and those of several parts together: one list of passages, and no finding twice."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

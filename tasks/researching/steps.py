@@ -1,7 +1,5 @@
 """The steps of a report as functions, each with its input, its result and its cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

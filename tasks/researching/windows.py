@@ -1,7 +1,5 @@
 """The passages of documents in reading order, cut into windows that a chat model can read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """The passages around a hit: those before and after it, or its section."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal

@@ -4,8 +4,6 @@ Guarantees: names with any characters are compared with those of the table, and 
 that nothing has is refused, and the nearest names are suggested.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime

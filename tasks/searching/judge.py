@@ -1,7 +1,5 @@
 """Passages scored by a chat model of the nodes: it says for each how well it answers the question."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The nodes that embed questions. They are verified, and give the vectors of the table."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from prefect_ollama.blocks.awaited import blocking

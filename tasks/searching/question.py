@@ -1,7 +1,5 @@
 """Normalise a question like the texts of the table, before it is embedded."""
 
-from __future__ import annotations
-
 import unicodedata
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Compare rows of a table with the vectors that nodes give for their texts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from prefect_ollama.blocks.errors import TableError

@@ -4,8 +4,6 @@ Guarantees: the search ends when its time is over, after the measurement in prog
 take longer than allowed, and each setting above one that took too long or that the node refused.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable, Iterable
 

@@ -1,7 +1,5 @@
 """The chart of a node: its rate over requests in flight and over texts in each; the chosen setting is framed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from prefect_ollama.tasks.reporting import FAINT, HUES, INK, Svg, steps

@@ -1,7 +1,5 @@
 """A steady load on one node: a fixed number of requests in flight, each with a fixed number of texts."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import math

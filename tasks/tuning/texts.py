@@ -4,8 +4,6 @@ The vectors are dropped, so the content does not matter. But the length does, an
 server may cache them.
 """
 
-from __future__ import annotations
-
 import random
 
 # The usual mean for English.

@@ -4,8 +4,6 @@ Only its place distinguishes such an accent from a sign of the text: "l´amour" 
 code. The letter and its accent become a letter and a combining mark, so that the text keeps its length.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from itertools import pairwise
 from typing import Final

@@ -4,8 +4,6 @@ Reports set a currency sign at the left edge of its column and a closing bracket
 some space away from the number. Such signs are not cells of their own.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Comments are read. Content that cannot be read as text of a page is named, so that nothing is left out silently.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Iterator, Sequence

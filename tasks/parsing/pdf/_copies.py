@@ -7,8 +7,6 @@ different texts that are drawn over each other.
 Most pages have no lines that overlap, and are not analysed further.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise

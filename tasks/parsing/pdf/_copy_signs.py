@@ -1,7 +1,5 @@
 """The lines of a page that may hold copies of text: they overlap, or their letters stand twice."""
 
-from __future__ import annotations
-
 import re
 from operator import itemgetter, sub
 from typing import Final

@@ -1,7 +1,5 @@
 """The characters of a line as they are drawn, read from MuPDF's memory."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from math import hypot
 from struct import Struct

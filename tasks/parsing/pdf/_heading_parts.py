@@ -3,8 +3,6 @@
 By itself a label would be a heading without text below it, and the end of the chapter before.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Find headings and their levels, by the file's outline if there is one, and if not, by their type."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator

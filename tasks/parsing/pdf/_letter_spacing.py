@@ -5,8 +5,6 @@ wider. Single letters that are words have other spaces: those of the words aroun
 distance does not depend on their content.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final

@@ -1,7 +1,5 @@
 """The lines of one block, those that stand on one baseline joined, with the cells that stand side by side on it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from operator import sub

@@ -1,7 +1,5 @@
 """Listings of code and of terminals: lines in monospaced type, which keep their line breaks and their columns."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from typing import Final

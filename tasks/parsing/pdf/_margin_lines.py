@@ -1,7 +1,5 @@
 """The lines at the top and bottom of pages, among which running heads and page numbers are."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass

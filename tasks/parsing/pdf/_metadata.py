@@ -1,7 +1,5 @@
 """The metadata of a file: title, author and dates. Invalid values are ignored."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final

@@ -3,8 +3,6 @@
 Each of these steps takes longer than reading the page, so it is done only on pages with a sign that it is needed.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

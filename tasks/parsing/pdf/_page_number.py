@@ -1,7 +1,5 @@
 """The page number that a line holds: alone, after the word "page", or set apart from the words of a running head."""
 
-from __future__ import annotations
-
 import re
 from typing import Final, NamedTuple
 

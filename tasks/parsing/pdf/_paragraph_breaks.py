@@ -1,7 +1,5 @@
 """Find where a paragraph, a point of a list or a row of cells begins among the lines of a block."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final

@@ -5,8 +5,6 @@ uneven. A part that ends in the middle of a sentence at the end of a full line g
 in lower case, or if one of them is written in signs of East Asia, which have no case.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from itertools import pairwise

@@ -4,8 +4,6 @@ This runs over every line of every page, so blocks that are plain prose are reco
 and read line by line only if they show signs of structure: indents, bullets, another type, cells side by side.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Cell, Piece, RawPage

@@ -4,8 +4,6 @@ This code runs in the child process, where a hostile file can do no harm. Words 
 neither line ends nor hyphens matter.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher

@@ -4,8 +4,6 @@ Most files have their text in this order already, and then nothing is moved. A p
 back up without going into a column to the right, or if pieces are side by side in several rows.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from itertools import pairwise
 from operator import attrgetter, le

@@ -4,8 +4,6 @@ MuPDF gives the letters of such words in their order, but the words, numbers and
 which the file draws them, and cells that stand side by side as one line.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator

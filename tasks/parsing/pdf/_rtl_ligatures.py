@@ -5,8 +5,6 @@ turns the line round, so that these stand before the first. It does so with the 
 with glyphs that the file maps to several letters.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

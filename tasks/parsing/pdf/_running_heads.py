@@ -5,8 +5,6 @@ the heading that they repeat, and any other line from its first occurrence, whic
 such as the number of an invoice, stays on every page.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

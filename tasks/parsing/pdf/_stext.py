@@ -9,8 +9,6 @@ in a MuPDF that lays its structures out otherwise, pages are read from the JSON.
 child process, which is then replaced.
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Iterator

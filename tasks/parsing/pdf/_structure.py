@@ -1,8 +1,6 @@
 """From the pieces of all pages to blocks: what repeats is dropped, tables and headings are found, lines become
 text, and paragraphs that go on after a column or a page are marked so."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Columns are parted by strips in which nothing stands from top to bottom.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator

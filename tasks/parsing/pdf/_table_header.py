@@ -1,7 +1,5 @@
 """The header of a table: the rows with years, periods and units above its numbers, also without ruling."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

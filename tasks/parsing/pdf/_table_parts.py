@@ -1,7 +1,5 @@
 """Parts of one table: what a line across it, such as the name of a group of rows, has divided on its page."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Final
 

@@ -4,8 +4,6 @@ Rows have more space between them than the lines of one cell. Where all lines ar
 shows where a row begins, or the number of lines above and below a cell in the middle of its row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from operator import attrgetter

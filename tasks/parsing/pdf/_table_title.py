@@ -1,7 +1,5 @@
 """The title of a table: the lines right above it that name it and say its units."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Final

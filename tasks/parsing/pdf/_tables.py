@@ -4,8 +4,6 @@ If lines are side by side in columns, these lines and those around them are anal
 from the text, so that each line occurs exactly once.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence

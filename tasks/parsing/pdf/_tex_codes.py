@@ -7,8 +7,6 @@ character, so that texts keep their length.
 Sources: the encodings OT1, T1 and TS1 of LaTeX (`encguide.pdf`), and Windows-1252.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Make running text of lines: join hyphenated words, spell out ligatures, and normalise spaces."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """Turn a page upright whose text runs sideways or upside down, as wide tables on tall pages do."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final

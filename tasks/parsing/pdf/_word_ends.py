@@ -1,7 +1,5 @@
 """Find the ends of words among letters that are set apart, or that these are single letters."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from itertools import pairwise

@@ -4,8 +4,6 @@ The same entries make the same document, whether they come from the reading itse
 was stopped, from its journal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache

@@ -1,7 +1,5 @@
 """The format PDF, for the parent process. This module imports no code that reads files, which only the child does."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The entries of a PDF's journal (`sandbox.protocol`): what was read of the file."""
 
-from __future__ import annotations
-
 from typing import Final
 
 OPENED: Final = b"opened"  # page count, metadata, outline

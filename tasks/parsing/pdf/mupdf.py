@@ -3,8 +3,6 @@
 Importing this module imports PyMuPDF, so only the child does.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import mmap

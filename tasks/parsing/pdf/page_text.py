@@ -3,8 +3,6 @@
 It calls MuPDF's own functions where PyMuPDF's would build Python objects for every line of text.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple

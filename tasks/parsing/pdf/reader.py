@@ -3,8 +3,6 @@
 A limit that stops OCR costs nothing of the text: the parent gets it before OCR begins.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any, Final

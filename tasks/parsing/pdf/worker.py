@@ -1,7 +1,5 @@
 """PDF in the child process: opens a file with MuPDF, reads it and makes the document."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ process may end at any moment, by its own limit or by its parent; the lines that
 the first file it gives up all rights that it does not need (see `confinement`).
 """
 
-from __future__ import annotations
-
 import binascii
 import gc
 import os

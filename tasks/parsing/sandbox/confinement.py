@@ -15,8 +15,6 @@ https://docs.kernel.org/userspace-api/seccomp_filter.html. The packages for both
 library of the system, hence the calls by ctypes.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os

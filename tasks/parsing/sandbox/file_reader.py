@@ -1,7 +1,5 @@
 """The interface of a reader, which reads files of one format in the child process, and its messages to the parent."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Limits that the child process sets on itself for each file, so that it ends even if its parent is gone."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

@@ -1,7 +1,5 @@
 """The child process, seen from its parent: two pipes, a clock, and the cause of its end."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

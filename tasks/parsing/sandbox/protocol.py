@@ -10,8 +10,6 @@ another one gets the journal, and makes the document that the first child would 
 A document is sent as a line for each page, and the rest in the last line.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace

@@ -1,7 +1,5 @@
 """Requests to a child process, its answers, and the document or the picture that they give."""
 
-from __future__ import annotations
-
 import binascii
 import time
 from collections.abc import Sequence
