@@ -27,6 +27,7 @@ from prefect_ollama.blocks.nodes._ollama_chat import OllamaChat
 from prefect_ollama.blocks.nodes.chat_verification import verify_chat
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec, ClusterSpec, ModelSpec, NodeSpec
 from tests.nodes import Node, nodes
+from tests.raw_node import RawNode, answer
 from tests.waiting import all_nodes_awaited, last_to_answer
 
 MODEL = "gemma3"
@@ -73,6 +74,19 @@ def test_an_answer_streams_in_pieces_and_ends_with_its_counts(node: Node) -> Non
     assert len(heard) > 3
     assert (reply.cut, reply.thinking) == (False, "")
     assert (reply.prompt_tokens, reply.answer_tokens) == (5, 8)
+
+
+def test_a_reason_alone_ends_an_answer() -> None:
+    lines = b'{"message": {"content": "Blue."}}\n{"message": {"content": ""}, "done_reason": "stop", "eval_count": 3}'
+
+    async def run(url: str) -> ChatReply:
+        async with OllamaChat(NodeSpec("n0", url), ChatModelSpec(MODEL)) as client:
+            request = ChatRequest((ChatMessage("user", "Why?"),))
+            return await client.chat(request, limits=ChatLimits(60, 60))
+
+    with RawNode({"/api/chat": answer(lines)}) as raw:
+        reply = asyncio.run(run(raw.url))
+    assert (reply.text, reply.cut, reply.answer_tokens) == ("Blue.", False, 3)
 
 
 def test_an_answer_fits_the_schema_that_was_sent(node: Node) -> None:

@@ -162,12 +162,13 @@ class _ChatStream:
                 "for.",
                 "Check what answers at its URL; Ollama keeps to `num_predict`.",
             )
-        if member(event, "done", bool, False):
-            self._reply = self._end(event)
+        reason = member(event, "done_reason", str, "")
+        # Some engines end a stream with a reason alone.
+        if member(event, "done", bool, False) or reason:
+            self._reply = self._end(event, reason)
         return text
 
-    def _end(self, event: dict[str, Any]) -> ChatReply:
-        reason = member(event, "done_reason", str, "")
+    def _end(self, event: dict[str, Any], reason: str) -> ChatReply:
         return ChatReply(
             "".join(self._text),
             "".join(self._thinking),

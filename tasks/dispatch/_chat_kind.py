@@ -102,6 +102,9 @@ class ChatKind(RequestKind):
         try:
             request = _varied(sent.request, sent.rejections.of(client.node.name))
             reply = await client.chat(request, limits=limits, heard=heard)
+            if request.format is not None and not (reply.cut or reply.text.strip()):
+                # Ollama puts the whole answer of some models into their thoughts.
+                reply = replace(reply, text=reply.thinking)
             cut = False
             try:
                 value = _usable(sent, reply, client.node.name)

@@ -321,6 +321,16 @@ def test_an_answer_without_an_end_names_what_cut_it_and_what_can_help(
     assert (caught.value.state, remedy in caught.value.remedy) == ("This request has no answer.", True)
 
 
+def test_an_answer_that_stands_in_the_thoughts_counts(trio: list[Node]) -> None:
+    script = [{"thinking": '{"supported": true}', "content": " "}]
+    trio[0].control(chat_script=script, chat_capabilities=["completion", "thinking"])
+    chats = verified(trio[:1])
+    chats = replace(chats, spec=replace(chats.spec, chat=ChatModelSpec(MODEL, think=True)))
+    with ChatDispatcher(chats) as chat:
+        [found] = check(chat.ask(questions(1)), 1)
+    assert found.value == {"supported": True}
+
+
 def test_one_node_alone_is_asked_again_before_a_request_fails(trio: list[Node]) -> None:
     chats = verified(trio[:1])
     trio[0].control(faults=[{"name": "bad_json", "times": 2}])
