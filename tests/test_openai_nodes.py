@@ -104,6 +104,11 @@ def test_vectors_come_in_the_order_of_the_texts(kind: Kind, form: Any, order: An
         assert asked.get("encoding_format") == (None if form == "refuses" else "base64")
 
 
+def test_a_server_that_refuses_base64_is_proven_by_requests_at_once() -> None:
+    with OpenAIServer("vLLM", base64="refuses", seconds_a_text=0.02) as server:
+        assert set(prove(server).verifications) == {"n0"}
+
+
 def test_a_server_that_refuses_base64_is_asked_for_it_once() -> None:
     with OpenAIServer("vLLM", base64="refuses") as server:
 
@@ -228,6 +233,12 @@ def test_another_dimension_than_expected_is_refused() -> None:
         (400, "Too many tokens overall, split into more batches.", InputRejected, "too large"),
         (400, "Too many tokens in batch. Max is 16384 got 17555", InputRejected, "too large"),
         (400, "Requested 399901 tokens, max 300000 tokens per request", InputRejected, "too large"),
+        (
+            429,
+            "Request too large on tokens per min: Limit 40000, Requested 50000.",
+            InputRejected,
+            "too large",
+        ),
     ],
 )
 def test_a_refusal_says_whose_fault_it_is(
@@ -278,18 +289,18 @@ def test_a_text_that_is_too_long_is_refused_and_not_cut(kind: Kind) -> None:
         assert np.array_equal(embed(server, ["short"]), right(["short"]))
 
 
-@pytest.mark.parametrize("kind", ["TEI", "plain"])
-def test_a_server_that_cuts_is_not_believed_about_long_texts(kind: Kind) -> None:
+@pytest.mark.parametrize(("kind", "form"), [("TEI", "yes"), ("plain", "yes"), ("plain", "refuses")])
+def test_a_server_that_cuts_is_not_believed_about_long_texts(kind: Kind, form: Any) -> None:
     """A text that may have been cut travels alone, and its tokens tell."""
     texts = ["short", "long " * 200, "also short", "word " * 60, "four"]
-    with OpenAIServer(kind, context=100, cuts=True) as server:
+    with OpenAIServer(kind, context=100, cuts=True, base64=form) as server:
         with pytest.raises(InputRejected) as caught:
             embed(server, texts)
         assert caught.value.too_long
         del texts[1]
         server.requests.clear()
         assert np.array_equal(embed(server, texts), right(texts))
-        assert [len(asked["input"]) for asked in server.requests] == [2, 1, 1]
+        assert [len(asked["input"]) for asked in server.requests][-3:] == [2, 1, 1]
 
 
 def test_a_long_text_whose_count_of_tokens_is_impossible_counts_as_cut() -> None:

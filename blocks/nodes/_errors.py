@@ -103,7 +103,9 @@ def from_response(
             f"cannot {dialect.use} with {repr(model) if model else 'its model'} ({shown}).",
             remedy=remedy.format(kind=dialect.model_kind),
         )
-    if status in (429, 503):
+    # OpenAI answers 429 to a request with more tokens than its limit for a minute.
+    too_large = status == 413 or (status == 429 and "request too large" in words)
+    if status in (429, 503) and not too_large:
         wait = retry_after(headers.get("retry-after"))
         return NodeBusy(f"is busy ({shown}).", node=node, status=status, retry_after=wait)
     if status >= 400 and any(part in words for part in dialect.no_room_words):
@@ -122,7 +124,7 @@ def from_response(
             "says that a text is longer than the model's context.", too_long=True, most_tokens=most
         )
     too_many = _MOST_TEXTS.search(said)
-    if status == 413 or (blames_input and (too_many or _TOO_MANY_TOKENS.search(said))):
+    if too_large or (blames_input and (too_many or _TOO_MANY_TOKENS.search(said))):
         most = int(too_many[1]) or None if too_many else None
         return rejected(f"finds the request too large ({shown}).", most_texts=most)
     if blames_input and any(part in words for part in dialect.input_words):

@@ -70,7 +70,7 @@ class EmbeddingRequests:
         If it has no room though it has no other request of this endpoint (`alone`), each request has half the texts.
         """
         try:
-            return await self._encoded(texts, wanted)
+            return await self.send(texts, wanted)
         except InputRejected as error:
             if not error.most_texts or error.most_texts >= len(texts):
                 raise
@@ -83,27 +83,28 @@ class EmbeddingRequests:
         parts = [texts[at : at + most] for at in range(0, len(texts), most)]
         return self.joined([await self._in_parts(part, wanted, alone=alone) for part in parts])
 
-    async def _encoded(self, texts: Sequence[str], wanted: Wanted) -> Answer:
+    async def send(self, texts: Sequence[str], wanted: Wanted) -> Answer:
         """Embed texts in one request, and again without an encoding if the server may not know it."""
+        # Another request may change it meanwhile.
+        encoding = self._encoding
         try:
-            return await self.send(texts, wanted)
+            return await self._send(texts, wanted)
         except (InputRejected, NodeFailed) as error:
             about_length = no_room(error) or (
                 isinstance(error, InputRejected) and (error.too_long or error.most_texts)
             )
-            untested = self._encoding is not None and not self._encoding_works
+            untested = encoding is not None and not self._encoding_works
             if about_length or not untested or error.status not in (400, 422, 500):  # 500: LiteLLM
                 raise
         # If the encoding is not the cause, this fails too, with the right error.
         self._encoding = None
         try:
-            return await self.send(texts, wanted)
+            return await self._send(texts, wanted)
         except NodeError:
-            self._encoding = "base64"
+            self._encoding = encoding
             raise
 
-    async def send(self, texts: Sequence[str], wanted: Wanted) -> Answer:
-        """Send one request with all texts."""
+    async def _send(self, texts: Sequence[str], wanted: Wanted) -> Answer:
         payload: dict[str, Any] = {"model": wanted.model, "input": list(texts)}
         if encoding := self._encoding:
             payload["encoding_format"] = encoding
