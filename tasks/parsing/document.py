@@ -80,7 +80,7 @@ class Problem:
     Attributes:
         page: Page number counted from 1; None if it concerns the whole file.
         kind: A short stable word for reports ("ocr-language", "page", "wall-time", …).
-        reason: What went wrong, in one sentence.
+        reason: What went wrong, in one sentence without the number of the page.
         remedy: What to do about it.
         unread: Whether text of this page is missing because of it.
     """

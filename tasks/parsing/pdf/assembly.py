@@ -68,7 +68,7 @@ class Reading:
             case journal.PAGE:
                 self.pages[number] = content
             case journal.PAGE_FAILED:
-                reason = f"Page {number + 1} cannot be read ({content['message']})."
+                reason = f"cannot be read ({content['message']})."
                 self._problems[number + 1] = Problem(number + 1, content["kind"], reason, _REPAIR)
             case journal.ALL_READ:
                 self.seen = True
@@ -131,14 +131,14 @@ class Reading:
 
     def _not_read(self, number: int, kind: str, reason: str, remedy: str) -> None:
         scanned = self._unreadable[number] == "scanned"
-        what = "has no text but a picture of it" if scanned else "has garbled text"
+        what = "a picture of text" if scanned else "garbled text"
         if kind == "ocr-language":
             names = reason.split(",")
             packages = " ".join(f"tesseract-ocr-{name.replace('_', '-')}" for name in names)
-            reason = f"Tesseract's data for {', '.join(names)} is not installed"
+            reason = f"Tesseract's data for {', '.join(names)} was not found"
             remedy = f"On Debian or Ubuntu: apt-get install {packages}"
         self._problems[number + 1] = Problem(
-            number + 1, kind, f"Page {number + 1} {what}, and was not read by OCR: {reason}.", remedy
+            number + 1, kind, f"{what} that was not read by OCR: {reason}.", remedy
         )
 
 
