@@ -1,8 +1,6 @@
 """The block `OllamaNode`: one Ollama server, with address, credentials and limits."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, model_validator
 
@@ -50,7 +48,7 @@ class OllamaNode(NodeBlock):
     password: OptionalSecret = Field(default=None, title="Password", description="Password of the user name.")
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> OllamaNode:
+    def _one_way_in(self) -> Self:
         if self.token is not None and self.username is not None:
             raise ValueError("give either a bearer token or a user name, not both")
         if self.password is not None and self.username is None:

@@ -1,11 +1,9 @@
 """The common base of node blocks for all APIs: the connection to a node, and the limits of its requests."""
 
-from __future__ import annotations
-
 import logging
 import re
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -141,7 +139,7 @@ class NodeBlock(StoredBlock, ABC):
         return value
 
     @model_validator(mode="after")
-    def _one_authorization(self) -> NodeBlock:
+    def _one_authorization(self) -> Self:
         named = {name.lower() for name in self.headers.get_secret_value()}
         # Only the block of an Ollama node has a user name.
         if "authorization" in named and (self.bearer() or getattr(self, "username", None)) is not None:

@@ -1,10 +1,8 @@
 """Answers to questions. Each sentence has quotes, word for word, from the passages that support it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents.hit import Hit
@@ -53,7 +51,7 @@ class Quote:
         return f"pages {self.page_from}-{self.page_to}"
 
     @classmethod
-    def of(cls, passages: tuple[Hit, ...], number: int, start: int, end: int, context: str) -> Quote:
+    def of(cls, passages: tuple[Hit, ...], number: int, start: int, end: int, context: str) -> Self:
         """Return the characters `start` to `end` of the passage with this number, counted from 1."""
         hit = passages[number - 1]
         words = hit.text[start:end]

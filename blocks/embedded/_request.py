@@ -1,10 +1,8 @@
 """Requests to the node, read as Ollama reads them: with its defaults, refusals and messages."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import orjson
 
@@ -68,7 +66,7 @@ class EmbedRequest:
     context: int
 
     @classmethod
-    def parse(cls, raw: bytes) -> EmbedRequest:
+    def parse(cls, raw: bytes) -> Self:
         """Read the body of a request. What Ollama with this model would refuse, is `Refused`."""
         body = _parse_object(raw, "EmbedRequest")
         name = _field(body, "model", str, "")

@@ -1,9 +1,8 @@
 """The address of a table. A pure value; nothing here opens anything."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from pydantic import SecretStr
 
@@ -86,7 +85,7 @@ class StoreSpec:
         return self.table, self.documents_table, self.runs_table
 
     @property
-    def staging(self) -> StoreSpec:
+    def staging(self) -> Self:
         """The table in which a replacement of this one is built."""
         return replace(self, table=f"{self.table}{_NEXT}")
 

@@ -13,9 +13,8 @@ Guarantees:
   vectors until one commit replaces them. A swap can be rolled back too, and one that was killed can be repeated.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
+from typing import Self
 
 import pyarrow as pa
 
@@ -46,7 +45,7 @@ class Store(RunWriter):
     """
 
     @classmethod
-    def open(cls, spec: StoreSpec, *, identity: Identity | None = None, create: bool = False) -> Store:
+    def open(cls, spec: StoreSpec, *, identity: Identity | None = None, create: bool = False) -> Self:
         """Open a table.
 
         Args:

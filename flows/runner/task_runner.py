@@ -5,14 +5,12 @@ of the flow. When the runner ends, its workers stop within seconds, and none of 
 server.
 """
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections.abc import Iterable
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import distributed
@@ -89,7 +87,7 @@ class IngestTaskRunner(DaskTaskRunner):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def duplicate(self) -> IngestTaskRunner:
+    def duplicate(self) -> Self:
         """Return a runner with the same settings, which is not started."""
         return type(self)(**self._settings())
 

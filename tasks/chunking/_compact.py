@@ -6,12 +6,10 @@ says about the subject of the rows. So the first rows of a part have their numbe
 rows after them have only their names. The search by words finds every number, because it uses the text that is shown.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 # Names of columns that are longer than this together, in characters, stand above the rows once.
 _MAX_NAMES_CHARACTERS: Final = 48
@@ -42,7 +40,7 @@ class CompactTable:
     beside: bool
 
     @classmethod
-    def of(cls, header: Sequence[str]) -> CompactTable:
+    def of(cls, header: Sequence[str]) -> Self:
         """Return the table for the rows of a header, which are Markdown."""
         rows = [cells(line) for line in header if not is_rule(line)]
         width = max(map(len, rows), default=1)

@@ -7,8 +7,6 @@ Each fixed text is one request to a node, short enough for any model. The prose 
 Declaration of Human Rights, which stands in all these languages.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from bisect import bisect_right
@@ -16,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, Self
 
 # One token for every tokenizer; the other tokens that a node counts are marks at the ends of a text.
 ONE_TOKEN: Final = "a"
@@ -170,7 +168,7 @@ class TokenRates:
         return f"rates{_VERSION}:{self.ends}:{'.'.join(map(str, self.hundredths))}"
 
     @classmethod
-    def named(cls, name: str) -> TokenRates | None:
+    def named(cls, name: str) -> Self | None:
         """Return the rates of this name, or None if it is not a name of rates."""
         match = re.fullmatch(rf"rates{_VERSION}:(\d+):(\d+(?:\.\d+){{{len(GAUGES) - 1}}})", name)
         return cls(tuple(map(int, match[2].split("."))), int(match[1])) if match else None

@@ -1,10 +1,9 @@
 """The models that nodes have in memory. One process asks for them every few seconds; a missing value is unknown."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Self
 
 from prefect_ollama.blocks.nodes import (
     ClusterSpec,
@@ -38,7 +37,7 @@ class ModelMemory:
         """The known status, by node."""
         return self._found
 
-    def __enter__(self) -> ModelMemory:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -5,8 +5,6 @@ Pages arrive one by one, so pages that were read before the child died are kept 
 No wait is longer than the limits of `ParseOptions`.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 import time
@@ -14,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from prefect_ollama.blocks.documents import Region
 from prefect_ollama.blocks.errors import DocumentError
@@ -62,7 +60,7 @@ class Parser:
         self._ceiling: dict[str, Any] = {}
         self._cpu_seconds = 0.0
 
-    def __enter__(self) -> Parser:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

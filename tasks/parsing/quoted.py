@@ -1,9 +1,7 @@
 """Words of a passage that are marked on a page, and the picture of the page."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 # Characters on each side of the words that distinguish them from the same words elsewhere in the passage.
 _AROUND: Final = 200
@@ -26,7 +24,7 @@ class Quoted:
     repeated: bool = False
 
     @classmethod
-    def of(cls, passage: str, start: int, end: int) -> Quoted:
+    def of(cls, passage: str, start: int, end: int) -> Self:
         """Return the words of a passage between two places, in characters."""
         text = passage[start:end]
         before, after = passage[max(0, start - _AROUND) : start], passage[end : end + _AROUND]

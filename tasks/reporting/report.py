@@ -1,10 +1,8 @@
 """The report of a run, and the outcome of each file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents import Document
@@ -68,7 +66,7 @@ class FileReport:
     dropped_lines: tuple[DroppedLine, ...] = ()
 
     @classmethod
-    def of(cls, row: Document, outcome: Outcome, left_out: LeftOut | None = None) -> FileReport:
+    def of(cls, row: Document, outcome: Outcome, left_out: LeftOut | None = None) -> Self:
         """Return the report of a manifest row.
 
         Args:

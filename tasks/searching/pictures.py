@@ -1,11 +1,9 @@
 """Pages as pictures: with the passages of hits marked, or the words of quotes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from prefect_ollama.blocks.documents import Hit, Quote, Region
 from prefect_ollama.blocks.errors import DocumentError
@@ -56,7 +54,7 @@ class PageDrawer:
         self._options, self._dpi = options, dpi
         self._parsers = Parsers()
 
-    def __enter__(self) -> PageDrawer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

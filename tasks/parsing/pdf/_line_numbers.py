@@ -1,7 +1,5 @@
 """Leave out the numbers of lines in drafts, bills and court records, which cut sentences and look like tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final

@@ -1,11 +1,9 @@
 """The columns of a table, which are separated by empty strips, and the column of each cell."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
-from typing import Final
+from typing import Final, Self
 
 from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._stext import Line
@@ -41,7 +39,7 @@ class Word:
     also: tuple[tuple[int, int], ...] = ()
     mirrored: bool = False
 
-    def in_mirror(self) -> Word:
+    def in_mirror(self) -> Self:
         """Return the word with its left and right edge exchanged."""
         return replace(self, x0=-self.x1, x1=-self.x0, mirrored=not self.mirrored)
 
