@@ -9,7 +9,6 @@ from rich.console import Console, RenderableType
 
 from prefect_ollama import render
 from prefect_ollama.flows import IngestReport
-from prefect_ollama.tasks.reporting._html import report_html
 from prefect_ollama.tasks.reporting.markdown import report_markdown
 from prefect_ollama.tasks.reporting.run_statistics import LABEL, RunStatistics
 
@@ -51,7 +50,7 @@ def test_every_labelled_counter_shows_in_every_report() -> None:
     assert labelled
     counted = RunStatistics(**{name: 1_234_567 for name in labelled.values()})  # type: ignore[arg-type]
     report = IngestReport("run", "/in", "/db", "model", False, (), **counted.counters())
-    for text in (report_markdown(report), report_html(report), _shown(render.report(report))):
+    for text in (report_markdown(report), report._repr_html_(), _shown(render.report(report))):
         for label in labelled:
             assert label in text
         assert text.count("1,234,567") == len(labelled)

@@ -1,16 +1,17 @@
 """The report of a run, and the outcome of each file."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents import Document
+from prefect_ollama.blocks.printable import escape_html
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
-from prefect_ollama.tasks.reporting._html import report_html
-from prefect_ollama.tasks.reporting.ingest_sections import FAILED
+from prefect_ollama.tasks.reporting.ingest_sections import FAILED, short_facts
 from prefect_ollama.tasks.reporting.node_report import NodeReport
 from prefect_ollama.tasks.reporting.run_statistics import RunStatistics
 
@@ -36,6 +37,9 @@ LEFT: frozenset[str] = frozenset({"new", "changed", "tried again", "reread"})
 
 # Files whose document in the table agrees with the file, or is removed with it.
 UP_TO_DATE: frozenset[str] = frozenset({"stored", "unchanged", "renamed", "moved", "removed", "kept"})
+
+# Rows of an HTML table at most: a notebook keeps them in its file.
+MAX_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +168,20 @@ class IngestReport(RunStatistics, Awaitable):
         return dict(Counter(file.outcome for file in self.files))
 
     def _repr_html_(self) -> str:
-        """Return the report as HTML, for a notebook."""
-        return report_html(self)
+        """Return HTML tables of the totals, the files that need attention, and the nodes, for a notebook."""
+        totals = {"run": self.run_id, "source": self.source, "table": self.table, **short_facts(self)}
+        totals["files"] = f"{len(self.files)} ({self.summary})"
+        parts = [_table(("", ""), list(totals.items()))]
+        if self.failed:
+            rows = [(file.path, file.outcome, file.reason, file.remedy) for file in self.failed]
+            parts.append(_table(("file", "outcome", "reason", "what to do"), rows))
+        if self.nodes:
+            nodes = [
+                (node.name, node.texts, f"{node.share:.0%}", sum(node.errors.values()), node.note)
+                for node in self.nodes
+            ]
+            parts.append(_table(("node", "chunks", "share", "errors", "note"), nodes))
+        return "\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -178,3 +194,14 @@ class IngestReport(RunStatistics, Awaitable):
             "outcomes": self.outcomes(),
             "chunks_per_second": self.chunks_per_second,
         }
+
+
+def _table(names: Sequence[str], rows: Sequence[Iterable[object]]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in names)
+    cells = "".join(_row(row) for row in rows[:MAX_ROWS])
+    more = f"<p>… and {len(rows) - MAX_ROWS} more</p>" if len(rows) > MAX_ROWS else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>{more}"
+
+
+def _row(row: Iterable[object]) -> str:
+    return f"<tr>{''.join(f'<td>{escape_html(cell)}</td>' for cell in row)}</tr>"
