@@ -313,8 +313,18 @@ def test_a_long_text_whose_count_of_tokens_is_impossible_counts_as_cut() -> None
         assert caught.value.too_long
 
 
-def test_a_server_that_cuts_and_does_not_count_is_left_out() -> None:
-    with OpenAIServer(context=100, cuts=True, counts=False) as server:
+@pytest.mark.parametrize("context", [None, 8000])
+def test_a_server_that_cuts_before_the_context_that_it_reports_is_found(context: int | None) -> None:
+    with (
+        OpenAIServer(context=100, cuts=True, tells=32_768) as server,
+        pytest.raises(InputRejected, match="cuts a text"),
+    ):
+        embed(server, ["long " * 200], context=context)
+
+
+@pytest.mark.parametrize("counts", [False, "whole"])
+def test_a_server_that_cuts_and_does_not_count_what_is_left_is_left_out(counts: Any) -> None:
+    with OpenAIServer(context=100, cuts=True, counts=counts) as server:
         with pytest.raises(NodeRefused, match="cuts texts") as caught:
             using(server, lambda it: it.identify())
         assert "refuses such texts" in str(caught.value)

@@ -158,7 +158,8 @@ class OpenAIEndpoint(Endpoint):
                 info = await ask_server(self._transport, self._name, timeout=limit)
                 info = await self._try_long_texts(info, timeout)
                 _found[key] = time.monotonic(), info
-        return replace(info, context=self.node.context) if self.node.context else info
+        known = self.node.context or info.context
+        return replace(info, context=min(known, info.context) if info.cuts else known)
 
     async def _try_long_texts(self, info: ServerInfo, timeout: float) -> ServerInfo:
         """Find out what the server does with texts that are too long, if it does not report that.
@@ -170,9 +171,10 @@ class OpenAIEndpoint(Endpoint):
         known = self.node.context or info.context
         if info.cuts is False and not info.server.startswith("llama.cpp"):
             return info
+        words = min(known or PROBED_WORDS, PROBED_WORDS)
         try:
             # llama-server refuses texts that are longer than its physical batch, and does not report its size.
-            pair = long_pair(min(known or PROBED_WORDS, PROBED_WORDS))
+            pair = long_pair(words)
             answer = await self._requests.send(pair, self._expected_answer(timeout, None))
         except NodeRefused as error:
             raise self._no_model(error, info) from None
@@ -182,14 +184,17 @@ class OpenAIEndpoint(Endpoint):
         except NodeFailed:
             return replace(info, cuts=False)
         one, other = answer.vectors.astype(np.float64)
-        cuts = bool(info.cuts) or float(one @ other) >= SAME_TEXT_COSINE
-        if not cuts:
+        has_cut = float(one @ other) >= SAME_TEXT_COSINE
+        if not (has_cut or info.cuts):
             return replace(info, cuts=False)
-        if not answer.tokens:
+        left = answer.tokens // 2
+        # A text has a token for each word. So a server that found as many in a text that it cut counts before the cut.
+        if not left or (not info.cuts and left >= words):
             raise NodeRefused(
-                "cuts texts that are longer than the model's context, and does not count tokens, so that nobody can "
-                "tell which text it cut.",
+                "cuts texts that are longer than the model's context, and does not count the tokens that are left, so "
+                "that nobody can tell which text it cut.",
                 node=self.node.name,
                 remedy="Start its server so that it refuses such texts.",
             )
-        return replace(info, cuts=True, context=known or answer.tokens // 2)
+        # Some servers cut texts long before the context that they report.
+        return replace(info, cuts=True, context=min(known or left, left) if has_cut else known or left)

@@ -43,7 +43,8 @@ class OpenAIServer:
         context: Tokens of a text.
         batch: Physical batch of llama.cpp, which it does not tell.
         cuts: Whether it cuts what is too long.
-        counts: Whether it counts tokens.
+        counts: Whether it counts tokens; "whole" counts those of a text before it cuts it.
+        tells: Context that it reports, if it is another one.
         base64: Whether it knows `encoding_format: base64`: "no" ignores it, "refuses" answers 400.
         most_texts: Texts of a request.
         key: API key that it asks for.
@@ -69,7 +70,8 @@ class OpenAIServer:
     context: int = 512
     batch: int = 4096
     cuts: bool = False
-    counts: bool = True
+    counts: bool | Literal["whole"] = True
+    tells: int | None = None
     base64: Literal["yes", "no", "refuses"] = "yes"
     most_texts: int | None = None
     key: str = ""
@@ -221,7 +223,7 @@ class OpenAIServer:
             rows = [row | {"index": 0} for row in rows]
         answer: dict[str, Any] = {"object": "list", "data": rows, "model": self.model}
         if self.counts:
-            tokens = sum(map(words, read))
+            tokens = sum(map(words, texts if self.counts == "whole" else read))
             answer["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         if self.spoil is not None:
             answer = self.spoil(answer)
@@ -257,7 +259,8 @@ class OpenAIServer:
                 return entry | {"owned_by": "llamacpp", "meta": {"n_ctx_train": 2048, "ftype": "F16"}}
             case "vLLM":
                 return entry | {"owned_by": "vllm", "max_model_len": self.context}
-        return entry | {"owned_by": "organization_owner"}
+        told = {} if self.tells is None else {"max_model_len": self.tells}
+        return entry | {"owned_by": "organization_owner"} | told
 
     def _error(self, status: int, said: str) -> dict[str, Any]:
         match self.kind:
