@@ -21,14 +21,17 @@ _CLOSING: Final = re.compile(r"[)%]\s*[)%]?")
 # Fonts and programs write a minus sign with any of these.
 _DASH: Final = "[-–—−‒]"
 # Marks of footnotes may follow a number. "N/A" and dashes stand for no number.
+_MARK: Final = r"(?:\s*[*†‡]|[¹²³⁰-⁹]{1,2}|\(\w\))?"
 _AMOUNT: Final = re.compile(
-    rf"\(?{_DASH}?\s*\(?(?:{_CURRENCY})?\s*{_DASH}?\s*\(?\d[\d.,'’ ]*(?:\s*(?:[)%]|bps?|pts?|x))*(?:\s*[*†‡]|\(\w\))?"
+    rf"\(?{_DASH}?\s*\(?(?:{_CURRENCY})?\s*{_DASH}?\s*\(?\d[\d.,'’ ]*(?:\s*(?:[)%]|bps?|pts?|x))*{_MARK}"
     rf"|(?:{_CURRENCY}\s*)?{_DASH}{{1,3}}(?:\s*[)%])*|N/?[AM]|n/?[am]|\*"
 )
 # A sign on its own belongs to a text only if that begins as a number does.
 _STARTS: Final = re.compile(rf"[\d({_DASH[1:-1]}.]")
 # Years of 1800 to 2199, also as a fiscal year, an estimate ("2025E") or with the mark of a footnote.
-_YEAR: Final = re.compile(r"(?:FY\s?)?'?(?:1[89]|20|21)\d\d(?:[-–/]\d{2,4})?[AEFPe*]?(?:\s?\(\w{1,2}\)|\d)?")
+_YEAR: Final = re.compile(
+    r"(?:FY\s?)?'?(?:1[89]|20|21)\d\d(?:[-–/]\d{2,4})?[AEFPe*]?(?:\s?\(\w{1,2}\)|[\d¹²³⁰-⁹])?"
+)
 # A currency sign left of a number may stand so far from it, in sizes of the type: as far as the column is wide.
 _FAR: Final = 9
 # What closes a number follows it more closely.

@@ -19,7 +19,7 @@ from prefect_ollama.tasks.parsing.pdf._paragraph_breaks import BULLETS
 from prefect_ollama.tasks.parsing.pdf._table_header import is_period, is_unit
 
 # A heading has at least two letters; numbers and signs alone are labels of pictures or pages.
-_TWO_LETTERS: Final = re.compile(r"[^\W\d_].*?[^\W\d_]", re.DOTALL)
+_TWO_LETTERS: Final = re.compile(r"[^\W\d_¹²³⁰-⁹].*?[^\W\d_¹²³⁰-⁹]", re.DOTALL)
 # The outline may leave out the number of a chapter, or have one that the page does not show.
 _PREFIX: Final = re.compile(r"(?:chapter|kapitel|chapitre|part|teil|appendix|anhang|section)?[\divxlc]*")
 # Type that is this many times larger than the text is that of a heading.

@@ -21,6 +21,7 @@ from prefect_ollama.tasks.parsing.pdf._lines import lines_of
 from prefect_ollama.tasks.parsing.pdf._listings import Listings
 from prefect_ollama.tasks.parsing.pdf._page_kind import is_garbled, is_scan, is_sparse, unknown_words
 from prefect_ollama.tasks.parsing.pdf._paragraphs import of_one_size, read_page
+from prefect_ollama.tasks.parsing.pdf._raised_digits import with_raised_digits
 from prefect_ollama.tasks.parsing.pdf._right_to_left import in_reading_order
 from prefect_ollama.tasks.parsing.pdf._tables import find_tables
 from prefect_ollama.tasks.parsing.pdf._text_cleanup import is_plain
@@ -91,6 +92,7 @@ class Reader:
             with self._pages.text(document, number) as (width, height, blocks, text):
                 # Copies first: they would look like letters that are set apart.
                 blocks, copied = without_copies(blocks, text)
+                blocks = with_raised_digits(blocks)
                 keep = self._request["running_heads"] == "keep"
                 blocks, numbered = (blocks, 0) if keep else without_line_numbers(blocks)
                 blocks = in_reading_order(blocks, text)
