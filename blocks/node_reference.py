@@ -101,12 +101,8 @@ def refuse_unsaved(nodes: Iterable[Entry]) -> None:
             )
 
 
-def node_spec(entry: Entry, *, hint: str = "") -> NodeSpec:
+def node_spec(entry: Entry) -> NodeSpec:
     """Return the node of an entry; a saved node is loaded from the Prefect server.
-
-    Args:
-        entry: The entry.
-        hint: A further hint in the error if no saved node has this name.
 
     Raises:
         ConfigurationError: Its block is missing or wrong, or the server cannot be reached.
@@ -121,10 +117,10 @@ def node_spec(entry: Entry, *, hint: str = "") -> NodeSpec:
         return kind.load_saved(name).to_spec()
     if looks_like_address(entry):
         return NodeSpec.at(entry)
-    return load_node(entry, hint=hint).to_spec(entry)
+    return load_node(entry).to_spec(entry)
 
 
-def load_node(name: str, *, hint: str = "") -> NodeBlock:
+def load_node(name: str) -> NodeBlock:
     """Load the saved node of this name, of any kind. The call blocks, also in async code.
 
     Raises:
@@ -146,7 +142,7 @@ def load_node(name: str, *, hint: str = "") -> NodeBlock:
         f"There is {first} named {name!r}, and {' and '.join(others)}.",
         state="Nothing was started.",
         remedy=f"Make it in the Prefect UI (Blocks, +), or in Python with `OllamaNode(…).save(…)`. If {name!r} is a "
-        f"host, write http://{name}:11434.{hint}",
+        f"host, write http://{name}:11434.",
     )
 
 

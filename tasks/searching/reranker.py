@@ -163,7 +163,14 @@ def _node_of(named: str | OpenAICompatibleNode) -> NodeSpec:
         return NodeSpec(short_name(url), url, api="openai")
     from prefect_ollama.blocks.node_reference import node_spec
 
-    node = node_spec(named, hint=f" If it is a chat model of the nodes, write {JUDGE}:{named}.")
+    try:
+        node = node_spec(named)
+    except ConfigurationError as error:
+        # A name alone may be meant as that of a chat model.
+        hint = (
+            f" If it is a chat model of the nodes, write {JUDGE}:{named}." if isinstance(named, str) else ""
+        )
+        raise ConfigurationError(error.cause, state=error.state, remedy=error.remedy + hint) from error
     if node.api != "openai":
         raise _no_reranker(node.name, "it is an Ollama node, and Ollama does not rerank")
     return node
