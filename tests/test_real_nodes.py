@@ -129,7 +129,7 @@ def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np
 def test_it_says_who_it_is_and_what_it_has(url: str) -> None:
     found = asyncio.run(check_node(node(url)))
     assert found.ok, found.error
-    assert found.version
+    assert found.version or is_openai_address(url)
     assert found.models
     model = using(url, lambda client: client.identify())
     assert model.version == found.version

@@ -153,7 +153,9 @@ class ChatKind(RequestKind):
                 remedy="Give it fewer passages, or raise the context of the cluster's chat model.",
             )
         remedy = "Ask in another way, or use a larger chat model."
-        if request.format is not None and all(isinstance(error, AnswerRejected) for error in errors):
+        if not isinstance(errors[-1], AnswerRejected):
+            remedy = errors[-1].remedy or remedy  # of the cause that is named
+        elif request.format is not None and all(isinstance(error, AnswerRejected) for error in errors):
             remedy = "Ask in another way, or use a chat model that keeps to the JSON schema that it is given."
         cuts = [error.cut for error in errors if isinstance(error, AnswerRejected) and error.cut]
         if cuts:

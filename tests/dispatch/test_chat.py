@@ -272,16 +272,16 @@ def test_a_node_that_stalls_in_mid_answer_is_not_waited_for(trio: list[Node]) ->
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "words", "remedy"),
     [
-        ("bad_json", "it is no JSON"),
-        ("length", "did not end its answer"),
-        ("error_line", "failed in the middle of an answer"),
-        ("malformed_line", "answered /api/chat"),
+        ("bad_json", "it is no JSON", "Ask in another way"),
+        ("length", "did not end its answer", "Ask a narrower question"),
+        ("error_line", "failed in the middle of an answer", "Read its log."),
+        ("malformed_line", "answered /api/chat", "Check what answers at its URL"),
     ],
 )
 def test_a_request_that_nobody_answers_well_has_an_error_of_its_own(
-    trio: list[Node], fault: str, words: str
+    trio: list[Node], fault: str, words: str, remedy: str
 ) -> None:
     chats = verified(trio)
     for node in trio:
@@ -292,6 +292,7 @@ def test_a_request_that_nobody_answers_well_has_an_error_of_its_own(
     assert [answer is None for answer in answers.answers] == [place == 3 for place in range(6)]
     error = answers.failures[3]
     assert words in str(error)
+    assert error.remedy.startswith(remedy)
     assert "Is sentence 3 supported?" in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
