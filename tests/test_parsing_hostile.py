@@ -177,6 +177,26 @@ def locked(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("left_out", [1, 2])
+def test_a_file_whose_table_of_objects_leaves_out_the_pages_is_repaired(
+    parser: Parser, tmp_path: Path, left_out: int
+) -> None:
+    content = hostile.pdf(
+        {
+            1: b"<</Type/Catalog/Pages 2 0 R>>",
+            2: b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+            5: b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+            **hostile.text_page(3, b"The only page."),
+        }
+    )
+    entry = b"%010d 00000 n" % content.index(b"%d 0 obj" % left_out)
+    path = tmp_path / "left-out.pdf"
+    path.write_bytes(content.replace(entry, b"0000000000 00000 f"))
+    document = parser.parse(path)
+    assert [block.text for page in document.pages for block in page.blocks] == ["The only page."]
+    assert [problem.kind for problem in document.problems] == ["repaired"]
+
+
 def test_an_encrypted_file_needs_a_password_whose_pattern_fits(parser: Parser, locked: Path) -> None:
     def options(*pairs: tuple[str, str]) -> ParseOptions:
         return ParseOptions(passwords=tuple((pattern, SecretStr(word)) for pattern, word in pairs))

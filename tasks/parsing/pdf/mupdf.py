@@ -170,6 +170,14 @@ def uncropped(page: Any) -> bool:
     return True
 
 
+def page_count(document: Any) -> int:
+    """Return the number of pages. MuPDF repairs a file that it cannot open, but not one that then has no pages."""
+    if not document.page_count and not document.is_repaired:
+        with contextlib.suppress(Exception):
+            mupdf.ll_pdf_repair_xref(mupdf.ll_pdf_document_from_fz_document(raw(document)))
+    return int(document.page_count)
+
+
 def outline(document: Any) -> list[tuple[int, str, int]]:
     """Return the file's own table of contents as level, title and page; level and page count from 1."""
     found: list[tuple[int, str, int]] = []

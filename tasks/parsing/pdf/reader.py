@@ -56,7 +56,7 @@ class Reader:
         Raises:
             Stopped: The file has no pages, too many pages, or no readable page.
         """
-        count, most = document.page_count, self._request["max_pages"]
+        count, most = mupdf.page_count(document), self._request["max_pages"]
         if count <= 0:
             raise Stopped("no-pages", "it has no pages")
         if count > most:
