@@ -307,6 +307,11 @@ def test_another_identity_is_refused(store: Store, spec: StoreSpec) -> None:
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no table 'x'"):
         Store.open(StoreSpec(str(tmp_path), "x"))
+    # As a report names it, and so without the suffix of its folder.
+    (tmp_path / "papers.lance").mkdir()
+    with pytest.raises(TableError, match="no table") as raised:
+        Store.open(StoreSpec(str(tmp_path / "papers"), "documents"))
+    assert f"A table is in {str(tmp_path / 'papers.lance')!r}. Name that" in raised.value.remedy
 
 
 def test_a_foreign_table_is_refused(tmp_path: Path) -> None:

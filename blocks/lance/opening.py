@@ -131,6 +131,8 @@ def missing_table(spec: StoreSpec) -> TableMissing:
     if not spec.remote and not Path(spec.uri).is_dir():  # connecting would create the folder
         what = "is a file" if Path(spec.uri).exists() else "is not there"
         found = f"The folder {what}. Check the URI and the name"
+        if Path(f"{spec.uri}.lance").is_dir():  # A report names a table without the suffix of its folder.
+            found = f"A table is in {f'{spec.uri}.lance'!r}. Name that"
     elif there := sorted(n for n in connect(spec).list_tables(limit=10_000).tables if RESERVED not in n):
         near = get_close_matches(spec.table, there, MAX_NAMES) or there
         found = f"Tables there: {first_names(near)}. Check the name"
