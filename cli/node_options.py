@@ -28,7 +28,11 @@ class NodeOptions:
     )
     model: Annotated[
         str | None,
-        Parameter(name=["--model", "-m"], help="Embedding model; by default the table's or the cluster's."),
+        Parameter(
+            name=["--model", "-m"],
+            help="Embedding model. By default the table's, else the cluster's, else nomic-embed-text, or all-minilm if "
+            "the embedded model is used.",
+        ),
     ] = None
 
     def named(self) -> str | list[str] | None:
@@ -51,7 +55,8 @@ class ChatOptions(NodeOptions):
     chat_model: Annotated[
         str | None,
         Parameter(
-            help="Model that answers, by default the cluster's. Without one, answers are sentences of the documents."
+            help="Model that answers, by default the cluster's. Without one 'ask' shows sentences of the documents, "
+            "and 'research' and 'summarize' are refused."
         ),
     ] = None
     judge_model: Annotated[

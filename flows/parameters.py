@@ -124,7 +124,9 @@ Exclude = Annotated[
 Model = Annotated[
     Name | Default,
     shown(
-        "Model", "Embedding model, by Ollama's name. By default the table's model, otherwise the cluster's."
+        "Model",
+        "Embedding model, by Ollama's name. By default the table's, else the cluster's, else `nomic-embed-text`, or "
+        "`all-minilm` if the embedded model is used.",
     ),
 ]
 
@@ -133,8 +135,8 @@ ChatModel = Annotated[
     Name | Default,
     shown(
         "Chat model",
-        "Model that answers, by Ollama's name. By default the cluster's; without one, the answer is sentences "
-        "of the documents.",
+        "Model that answers, by Ollama's name. By default the cluster's. Without one `ask` shows sentences of "
+        "the documents, and `research` and `summarize` are refused.",
     ),
 ]
 OtherChatModels = Annotated[
