@@ -316,6 +316,12 @@ def test_the_message_says_whose_fault_it_is(
     assert getattr(error, "too_long", None) == too_long
 
 
+def test_of_the_page_of_a_proxy_the_title_is_shown() -> None:
+    body = b"<html>\r\n<head><title>504 Gateway Time-out</title></head>\r\n<body><center>nginx</center></body></html>"
+    error = faults.from_response("it", 504, httpx.Headers(), body, model="m")
+    assert error.cause == "Node 'it': failed (504 '504 Gateway Time-out')."
+
+
 class TestConnectTimeout:
     def test_a_pause_of_this_process_is_not_blamed_on_the_node(
         self, node: Node, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,9 @@ _TOO_MANY_TOKENS: Final = re.compile(
 # Answers of nginx, Apache, and servers in Go to a request without TLS.
 _TLS: Final = re.compile(r"to (?:an )?https (?:port|server)|ssl-enabled server port", re.IGNORECASE)
 
+# The title of the page of a proxy or gateway.
+_TITLE: Final = re.compile(r"<title>\s*([^<]*)", re.IGNORECASE)
+
 # Bytes of the longest body that may be an error.
 _MOST_ERROR_BYTES: Final = 16_384
 
@@ -74,7 +77,8 @@ def from_response(
         return from_proxy(node, status, proxy)
     said = message_of(body)
     words = said.lower()
-    quoted = disclosure.words(said)
+    page = _TITLE.search(said)
+    quoted = disclosure.words(page[1].strip() if page else said)
     shown = f"{status} {quoted!r}" if quoted else f"{status}"
     refused = partial(NodeRefused, node=node, status=status)
     rejected = partial(InputRejected, node=node, status=status)
