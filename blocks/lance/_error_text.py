@@ -10,10 +10,12 @@ _RUST: Final = re.compile(
     r",?\s*/\S*\.rs:\d+(?::\d+)?|^(?:(?:lance|external) error: |lanceerror\(\w+\): )+", re.IGNORECASE
 )
 # The client of an object store nests its errors, the cause innermost: the answer of the store in XML, or a message in
-# quotes (the last one, so `.*` is greedy).
+# quotes (the last one, so `.*` is greedy), which ends before a value in Rust's notation (`Name(Name { …`).
 _HOST: Final = re.compile(r"\buri: Some\((\w+://[^/?)]+)")
 _ANSWER: Final = re.compile(r"<Code>([^<]+)</Code>(?:.*?<Message>([^<]+)</Message>)?")
-_QUOTED: Final = re.compile(r'.*\b(?:message|error|source)\\?"?: (?:Some\()?\\?"((?:[^"\\]|\\[^"])+)')
+_QUOTED: Final = re.compile(
+    r'.*\b(?:message|error|source)\\?"?: (?:Some\()?\\?"((?:(?!: \w+\(\w+ \{)[^"\\]|\\[^"])+)'
+)
 
 
 def short(error: BaseException) -> str:
