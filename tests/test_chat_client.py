@@ -284,8 +284,13 @@ def test_a_context_that_a_model_does_not_have_is_refused(node: Node) -> None:
 
 
 def test_a_node_that_lacks_the_model_may_pull_it() -> None:
-    with nodes({"chat_models": []}) as made, pytest.raises(ClusterError, match="ollama pull gemma3"):
+    with (
+        nodes({"chat_models": []}) as made,
+        pytest.raises(ClusterError, match="ollama pull gemma3") as caught,
+    ):
         asyncio.run(verify_chat(cluster(made)))
+    # An ingest pulls no chat model.
+    assert "--pull" not in str(caught.value)
 
 
 def test_a_cluster_without_a_chat_model_says_so(node: Node) -> None:

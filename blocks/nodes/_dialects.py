@@ -67,12 +67,13 @@ OLLAMA: Final = Dialect(
     wrong_model_words=("not support embedding",),
 )
 
-# Ollama used for chat: the messages about missing or unsuitable models differ.
+# Ollama used for chat: the messages about missing or unsuitable models differ. An ingest pulls no chat model.
 OLLAMA_CHAT: Final = replace(
     OLLAMA,
     use="chat",
     model_kind="a chat model",
     model_option="--chat-model",
+    no_model_remedy="Run 'ollama pull {model}' there, or turn on *Pull model* in the block of the cluster.",
     wrong_model_words=("does not support chat", "does not support thinking", "does not support generate"),
 )
 

@@ -213,12 +213,12 @@ class OllamaEndpoint(Endpoint):
         """Return the error of a node that has these models, and not the wanted one."""
         name = self.model.name
         others = other_models(self.disclosure.names(models))
-        remedy = f"Run 'ollama pull {name}' there, or ingest with *Pull* (`--pull`)"
+        remedy = self.dialect.no_model_remedy.format(model=name)
         return NodeRefused(
             f"does not have the model {name!r}. {others}".rstrip(),
             node=self.node.name,
             status=404,
-            remedy=f"{remedy}, or use a model that it has ({self.dialect.model_option} on the command line)."
+            remedy=f"{remedy[:-1]}, or use a model that it has ({self.dialect.model_option} on the command line)."
             if others
-            else f"{remedy}.",
+            else remedy,
         )
