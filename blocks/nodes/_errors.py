@@ -1,6 +1,6 @@
 """Turn a node's error response into an error with its cause, which also shows whether to try again.
 
-Ollama answers 400 both for a crashed runner and for a text that is too long, so the status alone does not tell. The
+Ollama answers 400 both for a crashed runner and for a text that is too long, so the status alone is not enough. The
 words are those of Ollama's source (server/routes.go, llm/server.go).
 """
 

@@ -103,7 +103,7 @@ class OllamaChat(OllamaEndpoint):
 
 
 class _ChatStream:
-    """Assembles an answer from the lines of a stream, each bounded, and so is their sum.
+    """Assembles an answer from the lines of a stream. The sizes of each line and of the whole are bounded.
 
     A failure in mid-stream is a line of its own under status 200: `{"error": …}`.
     """

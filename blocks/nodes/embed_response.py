@@ -94,7 +94,7 @@ def vectors_in(
         NodeAnswerError: They differ in length, have another dimension, or are not finite or of no usable norm.
     """
     try:
-        with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and its norm tells
+        with np.errstate(all="ignore"):  # a number beyond float32 becomes Inf, and so does the norm
             rows = [
                 np.frombuffer(base64.b64decode(each, validate=True), "<f4") if isinstance(each, str) else each
                 for each in given

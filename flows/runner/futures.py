@@ -24,7 +24,7 @@ class IngestFuture(PrefectDaskFuture[R]):
 
     Args:
         wrapped_future: The Dask future of the task run's final state.
-        states: Learns how task runs ended, and tells the server for a worker that no longer can.
+        states: Learns how task runs ended, and reports it to the server for a worker that cannot.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ from prefect_ollama.tasks.dispatch._usage import SLOT_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
 
-# The suffix tells files of questions from those of runs (`_shared_limits.SUFFIX`) in the shared folder.
+# The suffix distinguishes files of questions from those of runs (`_shared_limits.SUFFIX`) in the shared folder.
 SUFFIX: Final = ".question"
 NONE: Final[frozenset[str]] = frozenset()
 

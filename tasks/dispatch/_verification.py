@@ -28,7 +28,7 @@ CHECK_INTERVAL_S = 3.0
 
 # Lowest cosine of two nodes' vectors of one chunk, if the nodes have different builds: they may cut a rare symbol of a
 # chunk into other tokens. Nodes of one build cut all texts alike, so the bound of canaries also applies to chunks.
-# Other quantizations of a model give 0.9990 to 0.9999, which only that bound tells.
+# Other quantizations of a model give 0.9990 to 0.9999, which only that bound refuses.
 SAME_TEXT_COSINE = 0.999
 
 # Failed checks by other nodes after which an answer is discarded, if its own node no longer works.

@@ -13,7 +13,7 @@ _DATE: Final = re.compile(
 )
 # Characters of a title or an author. Some programs put the whole text of the document into the title.
 _MOST: Final = 500
-# Line breaks and tabs are not printable, but part words.
+# Line breaks and tabs are not printable, but separate words.
 _BREAKS: Final = dict.fromkeys((*range(9, 14), 0x85, 0x2028, 0x2029), " ")
 # `visible` keeps them only where a script needs them.
 _JOINERS: Final = "\u200b\u200c\u200d"

@@ -21,7 +21,7 @@ _LABELLED: Final = re.compile(
     rf"{_FRAME}(?<!\w)(?P<label>pages?|seite|página|pagina|страница)\s*(?P<value>\d{{1,5}}){_OF}(?!\w){_FRAME}",
     re.IGNORECASE,
 )
-# A number at an end of the line behind a sign that parts it from the words.
+# A number at an end of the line behind a sign that separates it from the words.
 _PARTED: Final = re.compile(
     r"(?P<value>\d{1,4})\s*(?:[|·•]|\s[–—-]\s)\s*(?P<after>\D.*)|(?P<before>.*\D)\s*(?:[|·•]|\s[–—-]\s)\s*(?P<last>\d{1,4})"
 )

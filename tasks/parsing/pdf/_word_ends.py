@@ -41,7 +41,7 @@ def word_ends(
 
     Args:
         gaps: The spaces between them.
-        around: The spaces that part them from words beside them, without those that are written.
+        around: The spaces that separate them from words beside them, without those that are written.
         grid: Whether they may be cells of a table.
     """
     size = median(letter.glyph.size for letter in letters)

@@ -31,7 +31,7 @@ _MAX_OUTLINE_ENTRIES: Final = 100_000
 # about pictures, which matter where a page is a picture of its text.
 _UNDECODED: Final = re.compile(r"zlib error|unknown filter|premature end of data|treating as end of file")
 _UNDECODED_PICTURE: Final = re.compile(rf"{_UNDECODED.pattern}|truncated image|JPX")
-# Only the text of MuPDF's errors tells that memory ran out.
+# Only the text of MuPDF's errors shows that memory ran out.
 _OUT_OF_MEMORY: Final = ("malloc", "calloc", "realloc", "out of memory", "memoryerror", "bad_alloc")
 
 
