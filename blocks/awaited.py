@@ -7,6 +7,7 @@ it awaits other flows, works too.
 import asyncio
 from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -37,9 +38,11 @@ def awaited(result: Any) -> Any:
 
 def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine and return its result. An event loop that runs in this thread is blocked meanwhile."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    running = None
+    with suppress(RuntimeError):
+        running = asyncio.get_running_loop()
+    if running is None:
+        # Not while that error is handled: a traceback would show it above the error of the coroutine.
         return asyncio.run(coroutine)
     # `asyncio.run` refuses a thread with an event loop, so another thread runs it.
     with ThreadPoolExecutor(1) as pool:

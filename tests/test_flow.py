@@ -18,7 +18,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect.utilities.names import generate_slug
 
-from prefect_ollama.blocks.awaited import AwaitableList, awaited
+from prefect_ollama.blocks.awaited import AwaitableList, awaited, blocking
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.flows import check_nodes, ingest_pdfs
 from prefect_ollama.flows.base._flow import MAX_LIST_BYTES, Flow, _is_generated, flow, unless_named
@@ -207,6 +207,15 @@ class TestAwaited:
         assert report.outcomes() == {"new": 1}
         assert [row.ok for row in rows] == [False]
         assert isinstance(check_nodes("http://127.0.0.1:9"), list), "it is a list outside of a loop, too"
+
+
+def test_an_error_of_async_code_stands_alone_in_its_traceback() -> None:
+    async def fail() -> None:
+        raise ValueError("the cause")
+
+    with pytest.raises(ValueError, match="the cause") as caught:
+        blocking(fail())
+    assert caught.value.__context__ is None
 
 
 def test_options_keep_the_kind_of_flow() -> None:
