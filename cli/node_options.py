@@ -30,8 +30,8 @@ class NodeOptions:
         str | None,
         Parameter(
             name=["--model", "-m"],
-            help="Embedding model. By default the table's, else the cluster's, else nomic-embed-text, or all-minilm if "
-            "the embedded model is used.",
+            help="Embedding model. By default questions take the table's. Other commands take that of --cluster, "
+            "else the table's, else nomic-embed-text, or all-minilm if the embedded model is used.",
         ),
     ] = None
 

@@ -125,8 +125,8 @@ Model = Annotated[
     Name | Default,
     shown(
         "Model",
-        "Embedding model, by Ollama's name. By default the table's, else the cluster's, else `nomic-embed-text`, or "
-        "`all-minilm` if the embedded model is used.",
+        "Embedding model, by Ollama's name. By default a search takes the table's. Other flows take the cluster "
+        "block's, else the table's, else `nomic-embed-text`, or `all-minilm` if the embedded model is used.",
     ),
 ]
 
