@@ -128,6 +128,10 @@ class Place:
             service.kill()
 
 
+# Prefect's server closes a connection that was idle for five seconds. A request that is sent at that moment fails.
+NO_IDLE_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
+
+
 def call(client: httpx.Client, method: str, path: str, **more: Any) -> httpx.Response:
     """What a server says that was asked again for as long as it was busy."""
 
@@ -201,9 +205,7 @@ def prefect_server(place: Place, *command: str, **env: str) -> Iterator[tuple[Ap
     start = [*(command or (BIN / "prefect", "server", "start")), "--host", "127.0.0.1", "--port", port]
     with (
         place.serving("server", *start, env={"PREFECT_SERVER_UI_API_URL": url, **env}) as service,
-        httpx.Client(
-            base_url=url, timeout=240
-        ) as client,  # closed first: the server waits for open connections
+        httpx.Client(base_url=url, limits=NO_IDLE_CONNECTIONS, timeout=240) as client,
     ):
         api = Api(client)
         until(api.healthy, why=lambda: service.said)

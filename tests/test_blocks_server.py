@@ -27,7 +27,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.resolve import resolve_cluster, resolve_table
 from prefect_ollama.tasks.searching import reranker_of
 from tests.nodes import Node
-from tests.services import call
+from tests.services import NO_IDLE_CONNECTIONS, call
 
 ROOT = Path(__file__).parents[1]
 SECRET = "s3cret-" + "x" * 20
@@ -37,7 +37,7 @@ class Api:
     """The server as the UI speaks with it."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, trust_env=False, timeout=240)
+        self.http = httpx.Client(base_url=url, trust_env=False, limits=NO_IDLE_CONNECTIONS, timeout=240)
 
     def post(self, path: str, body: Any = None) -> Any:
         return call(self.http, "POST", path, json=body or {}).json()

@@ -27,7 +27,7 @@ from distributed.security import Security
 
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import nodes
-from tests.services import Api, Place, Service, free_port
+from tests.services import NO_IDLE_CONNECTIONS, Api, Place, Service, free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -269,7 +269,9 @@ def test_its_commands_work_together(tmp_path: Path) -> None:
             place.run(*shlex.split(local(SERVICES["setup"]["command"])), env=env("setup")) for _ in range(2)
         ]
         assert all("prefect deployment run 'roll-back/by-hand'" in said for said in setup)
-        api = Api(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{api_port}/api", timeout=240)))
+        url = f"http://127.0.0.1:{api_port}/api"
+        client = httpx.Client(base_url=url, limits=NO_IDLE_CONNECTIONS, timeout=240)
+        api = Api(stack.enter_context(client))
         assert api.client.post("/flows/filter", json={}).status_code == 401
         api.client.auth = tuple(values["API_LOGIN"].split(":"))
         origin = {"Origin": "http://elsewhere.example"}

@@ -33,6 +33,7 @@ from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from tests.certificates import reaching
 from tests.flow_samples import MODEL, prose, write_folder, write_pdf
 from tests.nodes import Node, nodes
+from tests.services import NO_IDLE_CONNECTIONS
 from tests.test_ingest import Deadly
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -159,7 +160,7 @@ def on_the_server(url: str) -> str:
     assert APILogWorker.drain_all(timeout=240)
     EventsWorker.drain_all()
     told = {}
-    with httpx.Client(base_url=url, trust_env=False, timeout=240) as api:
+    with httpx.Client(base_url=url, trust_env=False, limits=NO_IDLE_CONNECTIONS, timeout=240) as api:
         for what in ("flow_runs", "task_runs", "logs", "artifacts", "events", "block_documents"):
             answer = api.post(f"/{what}/filter", json={})
             assert answer.is_success, answer.text
