@@ -280,6 +280,40 @@ def test_that_temporary_servers_are_turned_off_is_said(monkeypatch: pytest.Monke
         ensure_server()
 
 
+LOGIN = """
+import os, threading
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
+from prefect_ollama.flows.base._temporary_server import ensure_server, with_login
+
+def reads():
+    with get_client(sync_client=True) as client:
+        print(client.read_block_types() != [])
+
+with temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}):
+    ensure_server()
+    with with_login():
+        reads()
+thread = threading.Thread(target=reads)
+thread.start()
+thread.join()
+print(httpx.post(SubprocessASGIServer().api_url + "/block_documents/filter", json={}).status_code)
+print(os.environ.get("PREFECT_API_AUTH_STRING"))
+"""
+
+
+@pytest.mark.parametrize("chosen", [None, pytest.param("me:secret", marks=pytest.mark.slow)])
+def test_a_temporary_server_answers_only_those_with_its_login(home: Path, chosen: str | None) -> None:
+    clean = {name: each for name, each in os.environ.items() if name != "PREFECT_API_URL"}
+    env = clean | {"PREFECT_HOME": str(home), "PREFECT_SERVER_EPHEMERAL_ENABLED": "true"}
+    if chosen:
+        env["PREFECT_API_AUTH_STRING"] = chosen
+    done = subprocess.run([sys.executable, "-c", LOGIN], env=env, capture_output=True, text=True, timeout=580)
+    assert done.stdout.split() == ["True", "True", "401", str(chosen)], done.stderr
+
+
 SCRIPT = """
 import os, sys
 from prefect_ollama.flows.base._temporary_server import ensure_server

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -15,13 +16,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Final
 
 import httpx
 from filelock import Timeout
-from prefect.context import FlowRunContext
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED, get_current_settings
+from prefect.context import FlowRunContext, refresh_global_settings_context
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_AUTH_STRING,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    get_current_settings,
+    temporary_settings,
+)
 
 from prefect_ollama.blocks.errors import ServerUnavailable
 from prefect_ollama.blocks.private_files import private_lock
@@ -56,6 +64,10 @@ ANSWER_INTERVAL_S: Final = 0.5
 # The module that serves it.
 SERVER_MODULE: Final = "prefect_ollama.tasks.prefect_state.server_process"
 
+# The login of the temporary server that this process started: other users of the machine can reach its port, and its
+# database has the blocks with their secrets.
+_login = ""
+
 _lock = threading.Lock()
 
 
@@ -85,6 +97,13 @@ def ensure_server() -> None:
             state=NOTHING_DONE,
             remedy="Set PREFECT_API_URL to the address of a server, or PREFECT_SERVER_EPHEMERAL_ENABLED to true.",
         )
+
+
+def with_login() -> AbstractContextManager[object]:
+    """Give the login of the temporary server to the clients of a flow, also within other temporary settings."""
+    if not _login or PREFECT_API_URL.value() or PREFECT_API_AUTH_STRING.value() == _login:
+        return nullcontext()
+    return temporary_settings({PREFECT_API_AUTH_STRING: _login})
 
 
 def _check_named() -> None:
@@ -138,12 +157,17 @@ def _exclusive_start() -> Iterator[None]:
 
 def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
     """Start the process of a server, and pass it to Prefect once it answers."""
+    login = (
+        PREFECT_SERVER_API_AUTH_STRING.value()
+        or PREFECT_API_AUTH_STRING.value()
+        or f"run:{secrets.token_urlsafe(32)}"
+    )
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         port: int = listener.getsockname()[1]
         process = subprocess.Popen(
             # -P: no file in the user's working folder may be imported in place of a module.
             [sys.executable, "-P", "-m", SERVER_MODULE, str(listener.fileno())],
-            env=_environment(),
+            env=_environment(login),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -161,9 +185,24 @@ def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
     # Prefect asks this object for its temporary server, and finds it started.
     server.port, server.server_process, server.running = port, process, True
     atexit.register(server.stop)
+    _use(login)
 
 
-def _environment() -> dict[str, str]:
+def _use(login: str) -> None:
+    """Let all threads of this process send the login, and none of the processes that the user starts later."""
+    global _login
+    _login = login
+    name = PREFECT_API_AUTH_STRING.name
+    before = os.environ.get(name)
+    os.environ[name] = login
+    refresh_global_settings_context()
+    if before is None:
+        del os.environ[name]
+    else:
+        os.environ[name] = before
+
+
+def _environment(login: str) -> dict[str, str]:
     return {
         **os.environ,
         "PREFECT_UI_ENABLED": "0",
@@ -172,6 +211,7 @@ def _environment() -> dict[str, str]:
         **get_current_settings().to_environment_variables(exclude_unset=True),
         # The command line turns off Prefect's log for its own process. In the server it shows why a start failed.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+        PREFECT_SERVER_API_AUTH_STRING.name: login,
     }
 
 
