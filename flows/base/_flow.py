@@ -26,7 +26,7 @@ from prefect_ollama.blocks.awaited import awaited
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.flows.base._first_checks import CHECKS
-from prefect_ollama.flows.base._temporary_server import ensure_server, uses_temporary, with_login
+from prefect_ollama.flows.base._temporary_server import ensure_server, temporary_server_login, uses_temporary
 from prefect_ollama.tasks.planning import kept_list
 
 P = ParamSpec("P")
@@ -71,7 +71,7 @@ class Flow(prefect.Flow[P, R]):
             for check in getattr(self.fn, CHECKS, ()):
                 check(valid)
         ensure_server()
-        with with_login(), ExitStack() as lists:
+        with temporary_server_login(), ExitStack() as lists:
             if parameters is not None and _is_long(parameters.get(_SOURCE)):
                 folder = get_current_settings().home / "ollama-lists"
                 parameters[_SOURCE] = lists.enter_context(kept_list(folder, parameters[_SOURCE]))

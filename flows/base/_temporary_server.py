@@ -20,16 +20,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import IO, TYPE_CHECKING, Final
 
 import httpx
+import prefect.context
 from filelock import Timeout
-from prefect.context import FlowRunContext, refresh_global_settings_context
+from prefect.context import FlowRunContext, SettingsContext, get_settings_context
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_SERVER_API_AUTH_STRING,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     get_current_settings,
-    temporary_settings,
 )
+from pydantic import SecretStr
 
 from prefect_ollama.blocks.errors import ServerUnavailable
 from prefect_ollama.blocks.private_files import private_lock
@@ -99,11 +100,18 @@ def ensure_server() -> None:
         )
 
 
-def with_login() -> AbstractContextManager[object]:
+def temporary_server_login() -> AbstractContextManager[object]:
     """Give the login of the temporary server to the clients of a flow, also within other temporary settings."""
     if not _login or PREFECT_API_URL.value() or PREFECT_API_AUTH_STRING.value() == _login:
         return nullcontext()
-    return temporary_settings({PREFECT_API_AUTH_STRING: _login})
+    return _with_login(get_settings_context())
+
+
+def _with_login(context: SettingsContext) -> SettingsContext:
+    # A copy. Prefect's `temporary_settings` reads the environment again, and fails if a value there became invalid.
+    api = context.settings.api.model_copy(update={"auth_string": SecretStr(_login)})
+    settings = context.settings.model_copy(update={"api": api})
+    return SettingsContext(profile=context.profile, settings=settings)
 
 
 def _check_named() -> None:
@@ -185,21 +193,15 @@ def _start(server: SubprocessASGIServer, log: IO[bytes]) -> None:
     # Prefect asks this object for its temporary server, and finds it started.
     server.port, server.server_process, server.running = port, process, True
     atexit.register(server.stop)
-    _use(login)
+    _send_with_all_requests(login)
 
 
-def _use(login: str) -> None:
-    """Let all threads of this process send the login, and none of the processes that the user starts later."""
+def _send_with_all_requests(login: str) -> None:
+    """Let all threads of this process send the login. Processes that the user starts do not inherit it."""
     global _login
     _login = login
-    name = PREFECT_API_AUTH_STRING.name
-    before = os.environ.get(name)
-    os.environ[name] = login
-    refresh_global_settings_context()
-    if before is None:
-        del os.environ[name]
-    else:
-        os.environ[name] = before
+    # Threads that Prefect starts for logs and events have no context of their own.
+    prefect.context.GLOBAL_SETTINGS_CONTEXT = _with_login(prefect.context.GLOBAL_SETTINGS_CONTEXT)
 
 
 def _environment(login: str) -> dict[str, str]:

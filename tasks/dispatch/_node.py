@@ -55,7 +55,7 @@ class Node:
         refusal: Why the node refused its last probe; None if it did not.
         refused: Whether there was no free slot when one was last asked for.
         held_back: Whether bulk work waits here for a question of another process.
-        kept_free: Whether it gets nothing else, so that a text that failed here is tried again without other texts.
+        reserved: Whether it gets no other request, because it tries a text again that failed here.
     """
 
     client: Client
@@ -76,7 +76,7 @@ class Node:
     foreign_in_flight: int = 0
     refused: bool = False
     held_back: bool = False
-    kept_free: bool = False
+    reserved: bool = False
     refusal: NodeRefused | None = None
 
     @property
@@ -160,7 +160,7 @@ class Node:
             and not self.stalled()
             and not self.refused
             and not self.held_back
-            and not self.kept_free
+            and not self.reserved
             and len(self.requests) < self.rate_model.limit
         )
 

@@ -51,10 +51,13 @@ class Sender:
 
     def _try_quarantine(self, now: float) -> None:
         """Send each text in quarantine to a further node, alone."""
-        others_wait = self.queue.head() is not None
+        others_wait = (head := self.queue.head()) is not None
+        question_waits = head is not None and head.job.urgent
         for each in self.nodes:
             tried = (request.items[0] for request in each.requests if len(request.items) == 1)
-            each.kept_free = any(poison_texts.failed_before(item, each) for item in tried)
+            each.reserved = not question_waits and any(
+                poison_texts.failed_before(item, each) for item in tried
+            )
         for item in list(self.queue.quarantine):
             if item.answered:
                 self.queue.leave_quarantine(item)
@@ -69,7 +72,10 @@ class Sender:
             if node is None:
                 continue
             # A server may fail only while it has several requests.
-            again = node.kept_free = poison_texts.failed_before(item, node) and not item.job.urgent
+            again = poison_texts.failed_before(item, node) and not item.job.urgent
+            if again and question_waits:
+                continue
+            node.reserved = again
             if not (again and node.requests) and node.take_slot(urgent=item.job.urgent):
                 self.queue.leave_quarantine(item)
                 self._send(node, [item], now)

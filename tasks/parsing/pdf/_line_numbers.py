@@ -7,7 +7,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing._runs import runs
 from prefect_ollama.tasks.parsing.pdf._stext import Line, TextBlock, block_of
 
-# Minimum numbers of a page. A list or table with as many rows has shorter ones.
+# Minimum numbers of a page.
 _MIN_NUMBERS: Final = 10
 _MAX_DIGITS: Final = 5
 # Running text: its lines have so many characters on average, this part of them is nearly as long as the longest one,
@@ -16,7 +16,8 @@ _MIN_CHARACTERS: Final = 25
 _FULL: Final = 0.85
 _MOSTLY_FULL: Final = 0.5
 _MOSTLY_LOWER: Final = 0.4
-# So many of the numbers have a line beside them at least: those of formulas may be higher or lower.
+# So many of the numbers have a line beside them at least, and so many of the lines beside the column a number: lines of
+# formulas may be higher or lower, and entries of a list have several lines.
 _MOSTLY_BESIDE: Final = 0.7
 # Maximum distance between a number and its line, vertically, in sizes of the type.
 _LEVEL: Final = 0.4
@@ -44,7 +45,7 @@ def without_line_numbers(blocks: list[TextBlock]) -> tuple[list[TextBlock], int]
             gone |= {place for _, _, place in column}
     if not gone:
         return blocks, 0
-    count = sum(len(str(number)) for number, _, place in numbers if place in gone)
+    count = sum(len(blocks[i].texts[k].strip()) for i, k in gone)
     return list(_without(blocks, gone)), count
 
 
@@ -72,7 +73,9 @@ def _beside_text(column: Sequence[_Number], blocks: Sequence[TextBlock]) -> bool
     found = []
     for _, line, _ in column:
         found += [each for each in lines if abs(each[1] - line[4]) < _LEVEL * line[5]][:1]
-    if len(found) < _MOSTLY_BESIDE * len(column):
+    first, last = column[0][1], column[-1][1]
+    beside = sum(first[4] - first[5] / 2 < y < last[4] + last[5] / 2 for _, y, _, _ in lines)
+    if len(found) < _MOSTLY_BESIDE * max(len(column), beside):
         return False
     if sum(len(text) for *_, text in found) < _MIN_CHARACTERS * len(found):
         return False

@@ -46,8 +46,8 @@ _MOST_LETTERS: Final = 4_000
 
 def numbered(pages: Pages, document: Any, number: int) -> Any:
     """Return a page of a document, counted from 0, uncropped and upright as it is when it is read."""
-    if not 0 <= number < document.page_count:
-        raise Stopped("page", f"it has no page {number + 1}, it has {document.page_count}")
+    if not 0 <= number < (count := mupdf.page_count(document)):
+        raise Stopped("page", f"it has no page {number + 1}, it has {count}")
     with pages.text(mupdf.raw(document), number):
         pass
     return document[number]

@@ -10,8 +10,8 @@ from typing import Final
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._stext import MEMORY, Line, TextBlock
 
-# A digit behind a letter or a sign, or the third one of a number, apart from years and thousands. Other lines have no
-# raised ones. It begins with the digit, which is searched faster.
+# A digit behind a letter or a sign, or the third one of a number, apart from years and thousands: only lines with one
+# are looked at. It begins with the digit, which is searched faster.
 _BEHIND: Final = re.compile(
     r"[0-9](?:(?<=[^\W\d_].)|(?<=[)\]’”\"'%!?].)|(?<=[^\d\s][.,;:].)"
     r"|(?<=[0-9][0-9].)(?<![0-9]{3}.)(?!(?<=(?:19|20).)[0-9](?![0-9])|(?<=,...)(?![0-9])))"

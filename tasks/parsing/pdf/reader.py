@@ -71,7 +71,6 @@ class Reader:
         self._talk.pages(count)
         self._add_entry(journal.OPENED, 0, about)
         raw = mupdf.raw(document)
-        mupdf.undecoded(pictures=False)  # What was said until here is of no page.
         for number in range(count):
             self._page(raw, number)
             if number + 1 == _HOPELESS and not self.reading.pages:
@@ -88,6 +87,7 @@ class Reader:
         self._talk.entry(kind, number, body)
 
     def _page(self, document: Any, number: int) -> None:
+        mupdf.undecoded(pictures=False)  # What was said until here is of no page, or of another one.
         try:
             with self._pages.text(document, number) as (width, height, blocks, text):
                 # Copies first: they would look like letters that are set apart.
@@ -166,6 +166,7 @@ class Reader:
 
     def _recognise_page(self, document: Any, number: int) -> bool:
         began = time.monotonic()
+        mupdf.undecoded(pictures=True)  # What was said until here is of another page.
         languages = self._request["ocr_languages"]
         try:
             tessdata = mupdf.tessdata_for(languages, self._request["tessdata"])
