@@ -553,7 +553,7 @@ def test_a_fresh_machine_needs_nothing(hostile: Path, tmp_path: Path) -> None:
     done = run("ingest", samples / "tides.pdf")
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    assert sum("the embedded model all-minilm" in line and "serves" in line for line in lines) == 1
+    assert sum("the embedded model all-minilm" in line and "is used" in line for line in lines) == 1
     assert "embedded-1" in done.stdout
     done = run("search", "Why are there two high waters in a day?", "--limit", 2, "--json")
     assert done.returncode == 0, done.stderr
