@@ -36,7 +36,7 @@ class FewServers(LoadFileScheduling):
     """Gives a process all tests of a file, and the files that need servers to two processes."""
 
     def _next_file(self, node: WorkerController) -> str | None:
-        """Return the file that the process runs next; None where all that are left need servers that it has not."""
+        """Return the file that a process runs next; None if it has no servers and all files that are left need them."""
         with_servers = [file for file in files_with_servers() if file in self.workqueue]
         others = (file for file in self.workqueue if file not in with_servers)
         if node in self.nodes[:PROCESSES_WITH_SERVERS]:

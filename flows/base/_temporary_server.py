@@ -42,7 +42,7 @@ from prefect_ollama.flows.base._server_errors import (
     is_passing,
     locked,
 )
-from prefect_ollama.tasks.prefect_state import quick_client
+from prefect_ollama.tasks.prefect_state import changed_settings, quick_client
 
 if TYPE_CHECKING:
     from prefect.server.api.server import SubprocessASGIServer
@@ -108,10 +108,7 @@ def temporary_server_login() -> AbstractContextManager[object]:
 
 
 def _with_login(context: SettingsContext) -> SettingsContext:
-    # A copy. Prefect's `temporary_settings` reads the environment again, and fails if a value there became invalid.
-    api = context.settings.api.model_copy(update={"auth_string": SecretStr(_login)})
-    settings = context.settings.model_copy(update={"api": api})
-    return SettingsContext(profile=context.profile, settings=settings)
+    return changed_settings(context, "api", auth_string=SecretStr(_login))
 
 
 def _check_named() -> None:

@@ -74,7 +74,7 @@ class Sender:
             # A server may fail only while it has several requests.
             again = poison_texts.failed_before(item, node) and not item.job.urgent
             if again and question_waits:
-                continue
+                continue  # The question would wait until the node has no other request, and then for the text.
             node.reserved = again
             if not (again and node.requests) and node.take_slot(urgent=item.job.urgent):
                 self.queue.leave_quarantine(item)

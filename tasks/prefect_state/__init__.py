@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.prefect_state.logging import MARK, OUTSIDE, RunLogger, download_log, run_logger
     from prefect_ollama.tasks.prefect_state.persisted_results import PersistedResults
     from prefect_ollama.tasks.prefect_state.private_home import keep_home_private
-    from prefect_ollama.tasks.prefect_state.server_client import quick_client
+    from prefect_ollama.tasks.prefect_state.server_client import changed_settings, quick_client
     from prefect_ollama.tasks.prefect_state.task_options import (
         KEY,
         PERSISTED,
