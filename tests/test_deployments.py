@@ -193,7 +193,10 @@ class TestWorkPool:
             assert api.reached(each)["state_name"] == "Completed", api.story(each)
         (found,) = blocks(api, "ollama-node")
         fields = {"requests at once": "max_in_flight", "texts in a request": "max_request_texts"}
-        (said,) = re.findall(r": saved (.*)", api.story(tuned)) or [api.story(tuned)]
+        # The server may get the last lines of a run after its last state.
+        said = until(
+            lambda: re.findall(r": saved (.*)", api.story(tuned)), why=lambda: api.story(tuned)
+        ).pop()
         saved = {fields[what]: int(count) for count, what in re.findall(f"(\\d+) ({'|'.join(fields)})", said)}
         assert saved, said
         assert saved.items() <= found["data"].items()
