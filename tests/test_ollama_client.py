@@ -302,6 +302,8 @@ def test_a_model_that_stays_loaded_is_seen_by_its_time() -> None:
     [
         ("Failed to create new sequence: the input length exceeds the context length", InputRejected, True),
         ("input (992 tokens) is too large to process. increase the physical batch size", InputRejected, True),
+        ("prompt too long; exceeded max context length by 100 tokens", InputRejected, True),
+        ("prompt is too long: 200000 tokens > 128000 maximum", InputRejected, True),
         ('"llama3" does not support embeddings', NodeRefused, None),
         ('do embedding request: Post "http://127.0.0.1:33967/embedding": EOF', NodeFailed, None),
         ("failed to encode response: json: unsupported value: NaN", NodeFailed, None),

@@ -9,7 +9,9 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import numpy as np
+import orjson
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -26,6 +28,8 @@ from prefect_ollama.blocks.errors import (
     TextTooLong,
 )
 from prefect_ollama.blocks.nodes import _openai, open_endpoint
+from prefect_ollama.blocks.nodes._dialects import OPENAI
+from prefect_ollama.blocks.nodes._errors import from_response
 from prefect_ollama.blocks.nodes._openai import OpenAIEndpoint
 from prefect_ollama.blocks.nodes.address import openai_url
 from prefect_ollama.blocks.nodes.canaries import long_pair
@@ -214,6 +218,7 @@ def test_another_dimension_than_expected_is_refused() -> None:
         (404, "The model `x` does not exist.", NodeRefused, "does not have the model"),
         (404, "Not Found", NodeRefused, "cannot embed"),
         (424, "model is not an embedding model", NodeRefused, "cannot embed"),
+        (424, 'DriverError(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")', NodeFailed, "failed"),
         (400, "The model does not support Embeddings API", NodeRefused, "cannot embed"),
         (
             501,
@@ -252,6 +257,73 @@ def test_a_refusal_says_whose_fault_it_is(
         assert caught.value.status == status
         if error is NodeBusy:
             assert caught.value.retry_after == 7
+
+
+# Bug reports quote these messages: of LM Studio, Xinference, Llama Stack, llama-server, Infinity, OpenRouter and
+# llama-swap; of Infinity, vLLM, LM Studio and Azure; and of OpenRouter.
+@pytest.mark.parametrize(
+    ("status", "said", "shown"),
+    [
+        (400, "No models loaded. Please load a model in the developer page", "does not have the model"),
+        (400, "Multiple models are loaded. Please specify a model", "does not have the model"),
+        (400, "Model not found in the model list, uid: bge-m3", "does not have the model"),
+        (400, "Invalid value: Model all-MiniLM-L6-v2 not found", "does not have the model"),
+        (400, "model 'x' not found", "does not have the model"),
+        (400, "Invalid model: x. Please select one of 'a', 'b'", "does not have the model"),
+        (400, "x is not a valid model ID", "does not have the model"),
+        (400, "could not find real modelID for x", "does not have the model"),
+        (400, "ModelNotDeployedError: model='x' does not support `embed`.", "cannot embed"),
+        (400, "This model does not support the 'embed' task.", "cannot embed"),
+        (400, 'Failed to load model "e5@q8_0". Error: Model is not embedding.', "cannot embed"),
+        (400, "The embeddings operation does not work with the specified model, gpt-4o.", "cannot embed"),
+        (402, "Insufficient credits", "refuses the credentials"),
+    ],
+)
+def test_a_server_that_can_never_embed_is_refused(status: int, said: str, shown: str) -> None:
+    error = from_response("it", status, httpx.Headers(), error_body(said), model="m", dialect=OPENAI)
+    assert type(error) is NodeRefused
+    assert shown in error.cause
+
+
+# Of llama-cpp-python, Jina, Voyage, DashScope, Mistral, Infinity, vLLM and NVIDIA.
+@pytest.mark.parametrize(
+    ("status", "said", "most"),
+    [
+        (500, "Requested tokens (600) exceed context window of 512", 512),
+        (400, "[UsageError] Single text cannot exceed 8192 tokens. 9000 tokens given.", 8192),
+        (
+            400,
+            "The example at index 3 in your batch has too many tokens and does not fit into the model's context "
+            "window of 32000 tokens.",
+            32000,
+        ),
+        (400, "Range of input length should be [1, 8192]", 8192),
+        (400, "Input id 0 has 9000 tokens, exceeding max 8192 tokens.", 8192),
+        (422, "[{'type': 'string_too_long', 'msg': 'String should have at most 122880 characters'}]", None),
+        (400, "The decoder prompt (length 9001) is longer than the maximum model length of 8192.", 8192),
+        (
+            400,
+            "You passed 600 input tokens and requested 0 output tokens. However, the model's context length is only "
+            "512 tokens, resulting in a maximum input length of 512 tokens.",
+            512,
+        ),
+        (400, "Input length 1025 exceeds maximum allowed token size 512", 512),
+    ],
+)
+def test_a_text_is_too_long_in_the_words_of_other_servers(status: int, said: str, most: int | None) -> None:
+    error = from_response("it", status, httpx.Headers(), error_body(said), model="m", dialect=OPENAI)
+    assert isinstance(error, InputRejected)
+    assert (error.too_long, error.most_tokens) == (True, most)
+
+
+def test_the_error_of_a_gateway_may_be_a_list() -> None:
+    body = orjson.dumps([{"error": {"code": 429, "message": "You exceeded your current quota"}}])
+    error = from_response("it", 429, httpx.Headers(), body, model="m", dialect=OPENAI)
+    assert error.cause == "Node 'it': is busy (429 'You exceeded your current quota')."
+
+
+def error_body(said: str) -> bytes:
+    return orjson.dumps({"error": {"message": said}})
 
 
 TOO_LONG = "This model's maximum context length is 512 tokens. However, your prompt contains at least 513 input tokens."
@@ -385,6 +457,8 @@ def test_more_texts_than_a_server_takes_go_in_several_requests() -> None:
             "Too many inputs. The max number of inputs is 2. We hope to increase the number of inputs soon.",
         ),
         (400, "Value error, batch size is invalid, it should not be larger than 2.: input.contents"),
+        (400, "The batch size limit is 2. Your batch size is 5."),
+        (400, "inference request batch-size must be <= 2 for 'x'"),
     ],
 )
 def test_a_server_names_how_many_texts_it_takes(status: int, said: str) -> None:

@@ -150,6 +150,25 @@ def test_a_server_that_takes_texts_is_asked_for_these(
         assert len(endpoint.asked) == asked + 1  # its form is known by now
 
 
+@pytest.mark.parametrize("status", [413, 422])
+def test_a_server_that_takes_fewer_passages_gets_them_in_parts(
+    endpoint: Endpoint, table: StoreSpec, status: int
+) -> None:
+    def few(texts: list[str]) -> tuple[int, bytes]:
+        if len(texts) > 3:
+            said = f"batch size {len(texts)} > maximum allowed batch size 3"
+            return status, json.dumps({"error": said, "error_type": "Validation"}).encode()
+        return 200, json.dumps({"data": scored(texts)["results"]}).encode()  # as Voyage answers
+
+    endpoint.answer = few
+    with open_corpus(table, reranker=endpoint.url) as corpus:
+        found = corpus.search(WORDS, mode="text", limit=8)
+        assert ([hit.text for hit in found], found.notes) == (TEXTS[::-1], ())
+        asked = len(endpoint.asked)
+        assert corpus.search(WORDS, mode="text", limit=8).notes == ()
+        assert len(endpoint.asked) == asked + 3  # its limit is known by now
+
+
 def test_another_server_scores_if_one_fails(endpoint: Endpoint, other: Endpoint, table: StoreSpec) -> None:
     for failure in (lambda _: (500, b"{}"), lambda texts: (200, json.dumps(one_less(texts)).encode())):
         endpoint.answer = failure

@@ -24,7 +24,8 @@ class Dialect:
         use: What the model should do, as a verb.
         model_kind: What the model has to be.
         model_option: The option of the command line that names the model.
-        wrong_model_words: Parts of a message, in small letters, that say that the model is something else.
+        wrong_model_words: Parts of a message, in small letters and without quotation marks, that say that the model is
+            something else.
         wrong_model_remedy: What to do about that; `{kind}` is `model_kind`.
         credentials_remedy: What to do about a 401.
         no_room_words: Parts of a message, in small letters, of a server whose requests fill a context that they share.
@@ -59,6 +60,9 @@ OLLAMA: Final = Dialect(
         "exceed_context_size",
         "longer than the context length",
         "maximum context length",
+        # Models in Ollama's cloud.
+        "max context length",
+        "prompt is too long",
     ),
     input_statuses=frozenset({400, 500}),
     no_model_remedy="Run 'ollama pull {model}' there, or ingest with *Pull* (`--pull`).",
@@ -74,7 +78,12 @@ OLLAMA_CHAT: Final = replace(
     model_kind="a chat model",
     model_option="--chat-model",
     no_model_remedy="Run 'ollama pull {model}' there, or turn on *Pull model* in the block of the cluster.",
-    wrong_model_words=("does not support chat", "does not support thinking", "does not support generate"),
+    wrong_model_words=(
+        "does not support chat",
+        "does not support thinking",
+        "does not support generate",
+        "think value",
+    ),
 )
 
 # One dialect for all servers with this API, because a gateway may hide which server answers.
@@ -82,7 +91,8 @@ OPENAI: Final = Dialect(
     api="the OpenAI API",
     # llama-server, vLLM, TEI, in this order; gateways repeat these words.
     input_words=("content cannot be empty", "must not be empty", "cannot be empty", "invalid input"),
-    # llama-server's three refusals; vLLM's, old and new; TEI's; OpenAI's own code; other servers, and llama-box.
+    # llama-server's three refusals; vLLM's, old and new; TEI's; OpenAI's own code; other servers, and llama-box;
+    # llama-cpp-python and Voyage; Jina; Mistral; DashScope; Infinity, which counts characters.
     too_long_words=(
         "too large to process",
         "larger than the max context",
@@ -101,11 +111,25 @@ OPENAI: Final = Dialect(
         "maximum number of tokens",
         "maximum allowed token",
         "too big compared to kv size",
+        "exceed context window",
+        "model's context window",
+        "text cannot exceed",
+        "tokens, exceeding max",
+        "range of input length",
+        "string should have at most",
     ),
     # llama-server answers 500 for a text that exceeds its batch, TEI 413, FastAPI servers 422.
     input_statuses=frozenset({400, 413, 422, 500}),
-    # llama-server's refusals, without --embeddings and with --pooling none.
-    wrong_model_words=("not support embedding", "is not oai compatible"),
+    # llama-server's refusals, without --embeddings and with --pooling none, and Infinity's; vLLM's; TEI's; LM Studio's;
+    # Azure's.
+    wrong_model_words=(
+        "not support embed",
+        "is not oai compatible",
+        "not support the embed",
+        "not an embedding model",
+        "model is not embedding",
+        "embeddings operation does not work",
+    ),
     wrong_model_remedy="Check that the model is {kind}, and start its server for embeddings (llama-server: "
     "--embeddings, and --pooling as the model needs it).",
     credentials_remedy="Check the API key in the node's block.",
@@ -123,7 +147,7 @@ OPENAI_RERANK: Final = replace(
     use="rerank",
     model_kind="a reranker",
     model_option="--rerank",
-    wrong_model_words=("not support rerank",),
+    wrong_model_words=("not support rerank", "not a re-ranker model"),
     wrong_model_remedy="Check that the model is {kind}, and start its server for reranking (llama-server: "
     "--reranking).",
 )

@@ -27,17 +27,28 @@ from prefect_ollama.blocks.nodes.proxy import Proxy
 
 _NO_ROOM: Final = "has no room for the requests that it has at once"
 
-# Refusals of too many texts: of TEI, OpenAI, FastAPI and Gemini, Cohere, Azure and DashScope. Gateways repeat them.
+# Refusals of too many texts: of TEI, OpenAI, FastAPI and Gemini, Cohere, Azure, DashScope, Voyage and Triton. Gateways
+# repeat them.
 _MOST_TEXTS: Final = re.compile(
     r"(?:maximum allowed batch size\D{0,3}|array with maximum length |at most (?=\d+ (?:items|requests|texts))|"
-    r"number of texts must be at most |max number of inputs is |batch size is invalid, it should not be larger than )"
-    r"(\d{1,6})\b",
+    r"number of texts must be at most |max number of inputs is |batch size is invalid, it should not be larger than |"
+    r"batch size limit is |batch-size must be <= )(\d{1,6})\b",
     re.IGNORECASE,
 )
 
-# Refusals of too many tokens in all: of Mistral, OpenAI, and Voyage.
+# Refusals of too many tokens in all: of Mistral, OpenAI, and Voyage. LocalAI's servers refuse a long message.
 _TOO_MANY_TOKENS: Final = re.compile(
-    r"split into more batches|too many tokens in batch|tokens per (?:request|submitted batch)", re.IGNORECASE
+    r"split into more batches|too many tokens in batch|tokens per (?:request|submitted batch)|"
+    r"received message larger than max",
+    re.IGNORECASE,
+)
+
+# Refusals of a model's name with 400: of LM Studio; Xinference, llama-server and Llama Stack; Infinity; OpenRouter;
+# llama-swap.
+_MISSING_MODEL: Final = re.compile(
+    r"\b(?:no|multiple) models (?:are )?loaded|\bmodel\b.{0,100}\bnot (?:found|exist)|^invalid model: |"
+    r"not a valid model|real modelid",
+    re.IGNORECASE,
 )
 
 # Answers of nginx, Apache, and servers in Go to a request without TLS.
@@ -51,8 +62,9 @@ _MOST_ERROR_BYTES: Final = 16_384
 
 # The limit, as the refusals above name it.
 _MOST_TOKENS: Final = re.compile(
-    r"(?:batch size: |max context size \(|available context size \(|context length is |input length is |"
-    r"must have less than )(\d{1,8})\b(?! char)",
+    r"(?:batch size: |max context size \(|available context size \(|"
+    r"(?:context|model|input) (?:length|window) (?:is|of) (?:only )?|must have less than |"
+    r"(?:text cannot exceed|exceeding max|allowed token size|input length should be \[1,) )(\d{1,8})\b(?! char)",
     re.IGNORECASE,
 )
 
@@ -90,16 +102,16 @@ def from_response(
         )
     if status == 400 and _TLS.search(said):
         return refused("speaks TLS at this port.", remedy="Write https:// in place of http:// in its URL.")
-    if status in (401, 407) or (status == 403 and said):
+    if status in (401, 402, 407) or (status == 403 and said):
         return refused(f"refuses the credentials ({shown}).", remedy=dialect.credentials_remedy)
     if status == 403:
         return refused("answers 403 without a message.", remedy=dialect.forbidden_remedy)
-    if status == 404 and "model" in words:
+    if (status == 404 and "model" in words) or (status == 400 and _MISSING_MODEL.search(said)):
         remedy = dialect.no_model_remedy.format(model=model)
         return refused(f"does not have the model {model!r} ({shown}).", remedy=remedy)
-    wrong_model = any(part in words for part in dialect.wrong_model_words)
-    # 424 is TEI's, for a model that does not embed.
-    if wrong_model or status in (404, 405, 424, 501) or "invalid model name" in words:
+    plain = re.sub("[`'\"]", "", words)
+    wrong_model = any(part in plain for part in dialect.wrong_model_words)
+    if wrong_model or status in (404, 405, 501) or "invalid model name" in words:
         remedy = dialect.wrong_model_remedy if wrong_model else CHECK_ADDRESS
         if status == 404 and dialect is OLLAMA:
             remedy += " The URL of a server of the OpenAI API ends in /v1. Ollama must be 0.3 or newer."
@@ -151,11 +163,12 @@ def _is_ollamas(body: bytes) -> bool:
 def message_of(body: bytes) -> str:
     """Return the message of an error body. The message may hold secrets, so it must not be shown.
 
-    Ollama and TEI give `error`, OpenAI and llama-server `error.message`, older vLLM and TEI's `/v1` `message`, and
-    servers on FastAPI `detail`.
+    Ollama and TEI give `error`, OpenAI and llama-server `error.message`, older vLLM and TEI's `/v1` `message`, servers
+    on FastAPI `detail`, and Gemini a list of one.
     """
     try:
         said = orjson.loads(body)
+        said = said[0] if isinstance(said, list) and len(said) == 1 else said
         for name in ("error", "message", "detail"):
             said = said.get(name, said) if isinstance(said, dict) else said
     except orjson.JSONDecodeError:

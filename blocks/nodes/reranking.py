@@ -1,8 +1,8 @@
 """A server that scores how well passages answer a question.
 
 There are two forms of the API. llama.cpp's `llama-server --reranking`, vLLM and others serve `/v1/rerank`, take
-`documents` and answer `results` with `relevance_score`. TEI serves `/rerank`, takes `texts` and answers a list with
-`score`. The first request finds out which form a server has.
+`documents` and answer `results` (Voyage: `data`) with `relevance_score`. TEI serves `/rerank`, takes `texts` and
+answers a list with `score`. The first request finds out which form a server has.
 Sources: https://github.com/ggml-org/llama.cpp/tree/master/tools/server and
 https://huggingface.github.io/text-embeddings-inference.
 """
@@ -57,6 +57,7 @@ class RerankEndpoint:
         self.node = node
         self._transport = Transport(node, OPENAI_RERANK, node.model)
         self._form: _Form | None = None
+        self._most_passages = 0  # that the server takes in a request; 0 if unknown
 
     async def rerank(self, question: str, passages: Sequence[str], *, timeout: float) -> list[float]:
         """Return how well each passage answers a question: the larger the better, on a scale of the model's own.
@@ -69,6 +70,19 @@ class RerankEndpoint:
         Raises:
             NodeError: The server does not answer in time, refuses, or does not give one finite score for each passage.
         """
+        end = asyncio.get_running_loop().time() + timeout
+        most = self._most_passages or len(passages)
+        while True:
+            parts = [passages[at : at + most] for at in range(0, len(passages), most)]
+            try:
+                return [score for part in parts for score in await self._in_any_form(question, part, end)]
+            except InputRejected as error:
+                # A score says nothing about other passages, so a server may get them in parts.
+                if not error.most_texts or error.most_texts >= most:
+                    raise
+                self._most_passages = most = error.most_texts
+
+    async def _in_any_form(self, question: str, passages: Sequence[str], end: float) -> list[float]:
         size = sum(len(each.encode("utf-8", "replace")) for each in passages)
         # Brackets and commas of repeated passages count too.
         bounds = Bounds(
@@ -76,8 +90,7 @@ class RerankEndpoint:
             64 + size + 4 * len(passages),
             256 + size + 16 * len(passages),
         )
-        loop = asyncio.get_running_loop()
-        end, refusals = loop.time() + timeout, []
+        loop, refusals = asyncio.get_running_loop(), []
         for form in (self._form,) if self._form else _FORMS:
             try:
                 body = await self._ask(form, question, passages, bounds, end - loop.time())
@@ -120,7 +133,7 @@ def _scores(body: bytes, bounds: Bounds, count: int, node: str) -> list[float]:
         data: Any = parse(body, bounds)
     except ValueError as error:
         raise unusable(node, f"answered {error}.") from None
-    rows = data.get("results") if isinstance(data, dict) else data
+    rows = data.get("results", data.get("data")) if isinstance(data, dict) else data
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise unusable(node, "answered something that is no list of scores.")
     if len(rows) != count:
