@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.output import output_file, write_output
+from prefect_ollama.blocks.output_files import output_file, write_output
 from prefect_ollama.console import INCOMPLETE, OK, guarded, show, show_text, tell_note
 from prefect_ollama.options import PRINT, TABLE, PrintOptions, TableOptions, flag
 from prefect_ollama.reading_options import READING, ReadingOptions

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
-from prefect_ollama.fitted import Fitted
+from prefect_ollama.fitted_table import Fitted
 from prefect_ollama.stopping import stopping
 from prefect_ollama.tasks.monitoring import NodeNow, Snapshot, observed_by, rate_number, state
 from prefect_ollama.tasks.reporting import clock

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect_ollama.blocks.output import output_folder, write_output
+from prefect_ollama.blocks.output_files import output_folder, write_output
 from prefect_ollama.console import tell_note
 from prefect_ollama.reading_options import PasswordOptions, ReadingOptions
 from prefect_ollama.tasks.searching import MarkedPage, PageDrawer

@@ -14,7 +14,7 @@ from prefect_ollama.blocks.documents import Run
 from prefect_ollama.blocks.lance import Maintenance, Undo
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
-from prefect_ollama.fitted import Fitted
+from prefect_ollama.fitted_table import Fitted
 from prefect_ollama.flows import ForgetReport, IngestReport, NodeStatus, NodeTuning, ReEmbedCost
 from prefect_ollama.tasks.reporting import (
     Section,

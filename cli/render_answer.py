@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 
 from prefect_ollama.console import line
-from prefect_ollama.fitted import Fitted
+from prefect_ollama.fitted_table import Fitted
 from prefect_ollama.tasks.reporting import GAP, Line, Rows
 
 if TYPE_CHECKING:

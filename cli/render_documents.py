@@ -11,7 +11,7 @@ from rich.text import Text
 
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.console import line
-from prefect_ollama.fitted import Fitted
+from prefect_ollama.fitted_table import Fitted
 
 if TYPE_CHECKING:
     from prefect_ollama.blocks.documents import Chunk, Document

@@ -9,7 +9,7 @@ from prefect_ollama.blocks.resolve import resolve_table
 from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import Only, check_first, flow, refuse_empty_tabs, unless_named
 from prefect_ollama.flows.parameters import shown
-from prefect_ollama.flows.reports import ReportRun, make_report, report_can_be_made
+from prefect_ollama.flows.researching import ReportRun, make_report, report_can_be_made
 from prefect_ollama.tasks.prefect_state import Opaque
 from prefect_ollama.tasks.researching import passages_of, windows_of
 from prefect_ollama.tasks.searching import Connections, open_for_search

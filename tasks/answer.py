@@ -11,7 +11,7 @@ from prefect.runtime import task_run
 
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedReport, Found, Hit, Quote
 from prefect_ollama.blocks.lance import Mode
-from prefect_ollama.blocks.output import write_output
+from prefect_ollama.blocks.output_files import write_output
 from prefect_ollama.blocks.printable import escape_markdown
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.answering import AskOptions

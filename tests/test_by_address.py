@@ -13,7 +13,7 @@ import pytest
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.lance import _driver as driver
+from prefect_ollama.blocks.lance import _import_lancedb
 from prefect_ollama.blocks.nodes import DEFAULT_URL
 from prefect_ollama.blocks.resolve import cluster_by_address, resolve_cluster, resolve_table
 
@@ -151,7 +151,7 @@ def test_a_package_whose_names_load_late_is_whole(tmp_path: Path, monkeypatch: p
     (package / "__init__.py").write_text("from late_package.inner import name\nloaded = True\n")
     (package / "inner.py").write_text("name = 'inner'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    driver.load_names_late("late_package")
+    _import_lancedb.load_names_late("late_package")
     module = importlib.import_module("late_package")
     try:
         assert importlib.import_module("late_package.inner").name == "inner"
@@ -166,7 +166,7 @@ def test_a_package_whose_names_load_late_is_whole(tmp_path: Path, monkeypatch: p
 
 
 def test_lancedb_is_whole() -> None:
-    lancedb = driver.load()
+    lancedb = _import_lancedb.load()
     from lance_namespace_urllib3_client import TableApi
 
     assert TableApi.__module__ == "lance_namespace_urllib3_client.api.table_api"

@@ -21,8 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prefect_ollama.blocks.cache import CacheSpec, VectorCache, VectorSalt, shared_cache, vector_keys
-from prefect_ollama.blocks.cache import _table as table
+from prefect_ollama.blocks.cache import CacheSpec, VectorCache, VectorSalt, _sql, shared_cache, vector_keys
 from prefect_ollama.blocks.cache._folder import TEMPORARY_AGE_S
 from prefect_ollama.blocks.errors import CacheError, ConfigurationError
 from tests.cache_worker import DIMENSION, SALT, keys_of, vectors_of
@@ -225,7 +224,7 @@ class TestLimit:
     ) -> None:
         cache = VectorCache(CacheSpec(str(folder), self.limit))
         now = 1_000_000_000
-        monkeypatch.setattr(table, "now", lambda: now)
+        monkeypatch.setattr(_sql, "now", lambda: now)
         batches = [fill(cache, range(first, first + 1024)) for first in range(0, 9 * 1024, 1024)]
         now += 3600
         assert_holds(again(cache), batches[4])  # in another process
@@ -600,7 +599,7 @@ def test_a_disk_without_room(cache: VectorCache, folder: Path, monkeypatch: pyte
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(table, "insert", full)
+        patch.setattr(_sql, "insert", full)
         with pytest.raises(CacheError, match=r"disk is full.*embedded again"):
             fill(cache, range(3, 6))
     assert_holds(cache, keys_of(range(3)))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from prefect_ollama.tasks.chunking import ChunkOptions, chunk_document
-from prefect_ollama.tasks.chunking._compact import compact
+from prefect_ollama.tasks.chunking._compact_tables import compact
 from prefect_ollama.tasks.chunking._context import document_name
 from prefect_ollama.tasks.parsing import Block, Box, Page, ParsedDocument
 from prefect_ollama.tasks.parsing.document import Metadata

@@ -18,8 +18,8 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect.utilities.names import generate_slug
 
-from prefect_ollama.blocks.awaited import AwaitableList, awaited, blocking
 from prefect_ollama.blocks.errors import ConfigurationError, TableError
+from prefect_ollama.blocks.sync_async import AwaitableList, awaited, blocking
 from prefect_ollama.flows import check_nodes, ingest_pdfs
 from prefect_ollama.flows.base._flow import MAX_LIST_BYTES, Flow, _is_generated, flow, unless_named
 from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted

@@ -12,7 +12,7 @@ from prefect_ollama.blocks import LanceTable
 from prefect_ollama.blocks.errors import DocumentsFailed
 from prefect_ollama.flows import Advanced, FileReport, IngestReport, NodeReport, ingest_pdfs
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
-from prefect_ollama.tasks.reporting.report import MAX_ROWS
+from prefect_ollama.tasks.reporting.ingest_report import MAX_ROWS
 from tests.flow_samples import manifest, write_folder
 from tests.nodes import nodes
 

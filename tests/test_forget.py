@@ -24,7 +24,7 @@ from prefect_ollama.flows import forget, forgettable, ingest_pdfs, preview_roll_
 from prefect_ollama.flows.runner.task_runner import IngestTaskRunner
 from prefect_ollama.tasks.planning import find_files, make_plan
 from prefect_ollama.tasks.planning._notes import notes_on
-from prefect_ollama.tasks.planning.path_names import LISTED, _matches_pattern, documents_named
+from prefect_ollama.tasks.planning.stored_paths import LISTED, _matches_pattern, documents_named
 from tests.flow_samples import prose, write_pdf
 from tests.nodes import Node, nodes
 from tests.store_samples import IDENTITY, chunk_rows, document_rows, embedded, sentences

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from prefect_ollama import render_answer
-from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.documents import CheckedAnswer, CheckedSentence, Hit, Quote
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes import ChatModelSpec, verify_chat
+from prefect_ollama.blocks.sync_async import blocking
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
 from prefect_ollama.tasks.answering._judging import judge_by_words, pairs_of
 from prefect_ollama.tasks.dispatch import ChatDispatcher

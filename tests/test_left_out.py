@@ -12,7 +12,7 @@ from prefect_ollama.tasks.parse import ChunkedDocument, parse_bundle
 from prefect_ollama.tasks.parsing import ParseOptions
 from prefect_ollama.tasks.planning import Bundle, ChunkingPlan, SourceFile
 from prefect_ollama.tasks.prefect_state.task_options import Opaque
-from prefect_ollama.tasks.reporting.report import FileReport
+from prefect_ollama.tasks.reporting.ingest_report import FileReport
 
 
 def chunked(path: Path, options: ParseOptions | None = None) -> ChunkedDocument:

@@ -34,7 +34,7 @@ from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_again, verify_cluster
 from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.searching.rows import RowsCompared, other_vectors
+from prefect_ollama.tasks.searching.row_comparison import RowsCompared, other_vectors
 from tests.nodes import expected_vector
 from tests.nodes.openai import OpenAIServer
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from prefect_ollama.blocks.errors import ConfigurationError
-from prefect_ollama.blocks.output import output_file, output_folder, write_output
+from prefect_ollama.blocks.output_files import output_file, output_folder, write_output
 from prefect_ollama.commands import app
-from prefect_ollama.flows.reports import report_can_be_made
+from prefect_ollama.flows.researching import report_can_be_made
 
 
 def test_a_file_is_replaced_as_a_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

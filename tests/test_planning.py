@@ -29,7 +29,7 @@ from prefect_ollama.tasks.planning import (
     make_plan,
 )
 from prefect_ollama.tasks.planning._notes import notes_on
-from prefect_ollama.tasks.planning.path_names import document_id, readable
+from prefect_ollama.tasks.planning.stored_paths import document_id, readable
 from tests.other_user import UID, needs_root, open_folder
 
 

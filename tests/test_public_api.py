@@ -28,7 +28,7 @@ PACKAGES = sorted(name for name in SETUPTOOLS["packages"] if name not in LAYERS)
 WITH_PREFECT = (
     "prefect_ollama.flows.base",
     "prefect_ollama.flows.ingestion",
-    "prefect_ollama.flows.reports",
+    "prefect_ollama.flows.researching",
     "prefect_ollama.flows.runner",
     "prefect_ollama.tasks.embedding",
     "prefect_ollama.tasks.monitoring.events",
@@ -38,7 +38,7 @@ WITH_PREFECT = (
     "prefect_ollama.tasks.monitoring.stats_topic",
     "prefect_ollama.tasks.prefect_state",
     "prefect_ollama.tasks.reporting.markdown",
-    "prefect_ollama.tasks.reporting.report",
+    "prefect_ollama.tasks.reporting.ingest_report",
 )
 
 PUBLIC = {

@@ -12,10 +12,10 @@ from markdown_it.token import Token
 
 from prefect_ollama.blocks.printable import MAX_CELL_CHARACTERS, MAY_BREAK
 from prefect_ollama.tasks.parsing import DroppedLine
+from prefect_ollama.tasks.reporting.ingest_report import FileReport, IngestReport
 from prefect_ollama.tasks.reporting.ingest_sections import ATTENTION, LINES, SOME
 from prefect_ollama.tasks.reporting.markdown import report_markdown
 from prefect_ollama.tasks.reporting.node_report import MAX_CAUSES, NodeReport
-from prefect_ollama.tasks.reporting.report import FileReport, IngestReport
 
 ODD_NAMES = (
     "a|b.pdf",

@@ -22,7 +22,7 @@ from prefect_ollama.blocks import OllamaCluster, OllamaNode, OpenAICompatibleNod
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.nodes import NodeSpec
-from prefect_ollama.blocks.nodes.reranking import RerankEndpoint
+from prefect_ollama.blocks.nodes.rerank_endpoint import RerankEndpoint
 from prefect_ollama.commands import app
 from prefect_ollama.tasks.searching.reranker import RERANKED_PASSAGES
 from tests.corpus_samples import identity_of, write_table

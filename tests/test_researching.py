@@ -15,7 +15,6 @@ import pytest
 from rich.console import Console
 
 from prefect_ollama import render_answer
-from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.documents import (
     Bound,
     CheckedAnswer,
@@ -29,6 +28,7 @@ from prefect_ollama.blocks.documents import (
 from prefect_ollama.blocks.errors import ChatError, ConfigurationError
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import ChatModelSpec, verify_chat
+from prefect_ollama.blocks.sync_async import blocking
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
 from prefect_ollama.tasks.dispatch import ChatDispatcher
 from prefect_ollama.tasks.reporting import lines_markdown, report_lines

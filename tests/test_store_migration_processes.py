@@ -95,10 +95,10 @@ def test_of_processes_that_begin_at_once_one_migrates_and_nothing_is_lost(
 def test_who_may_not_write_reads_the_older_form(tmp_path: Path) -> None:
     script = """
 import os, sys
-from prefect_ollama.blocks.lance import _driver as driver
+from prefect_ollama.blocks.lance import _import_lancedb
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store, StoreSpec
-driver.load()
+_import_lancedb.load()
 Store, StoreSpec  # exported lazily
 # Imported as root, because the interpreter may be in a folder that others may not enter.
 os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from prefect_ollama.blocks.cache import VectorSalt, vector_keys
-from prefect_ollama.tasks.embedding._claims import TextLocks
+from prefect_ollama.tasks.embedding._single_flight import TextLocks
 
 HOLDER = """
 import sys
 from pathlib import Path
-from prefect_ollama.tasks.embedding._claims import TextLocks
+from prefect_ollama.tasks.embedding._single_flight import TextLocks
 locks = TextLocks(Path(sys.argv[1]))
 keys = {text: bytes.fromhex(text) for text in sys.argv[2:]}
 with locks.hold(keys) as held:

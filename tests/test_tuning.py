@@ -13,7 +13,7 @@ from prefect_ollama.blocks.errors import InputRejected, NodeBusy, NodeError, Nod
 from prefect_ollama.blocks.nodes._ollama import OllamaEndpoint
 from prefect_ollama.blocks.nodes.spec import ModelSpec, NodeSpec
 from prefect_ollama.tasks.tuning import Load, Point, Tuning, choose, draw_curve, search, texts_of
-from prefect_ollama.tasks.tuning._search import PLANNED_MEASUREMENTS
+from prefect_ollama.tasks.tuning._setting_search import PLANNED_MEASUREMENTS
 from tests.nodes import Node
 
 

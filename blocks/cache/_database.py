@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from filelock import FileLock
 
-from prefect_ollama.blocks.cache import _table as table
+from prefect_ollama.blocks.cache import _sql
 from prefect_ollama.blocks.cache._folder import DAMAGED, Folder
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.private_files import FILE_MODE, OTHERS, WRITING, is_ours, private_lock
@@ -142,7 +142,7 @@ class Database:
                     result = work(connection)
                     connection.execute("COMMIT")
                     return result
-                except (sqlite3.DatabaseError, table.DamageError, OverflowError) as error:
+                except (sqlite3.DatabaseError, _sql.DamageError, OverflowError) as error:
                     cause: Exception = error
                     self._recover(error)
                 except OSError as error:
@@ -187,7 +187,7 @@ class Database:
                 check_same_thread=False,
             )
         try:
-            table.prepare(connection)
+            _sql.prepare(connection)
         except BaseException:
             connection.close()
             raise

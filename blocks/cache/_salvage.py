@@ -22,7 +22,7 @@ from struct import Struct
 from typing import Any, Final
 from zlib import crc32
 
-from prefect_ollama.blocks.cache import _table as table
+from prefect_ollama.blocks.cache import _sql
 from prefect_ollama.blocks.cache._folder import Folder
 from prefect_ollama.blocks.cache.records import CHECK_BYTES, KEY_BYTES, unpack
 from prefect_ollama.blocks.errors import CacheError
@@ -90,7 +90,7 @@ def _read_damaged(path: Path) -> Iterator[tuple[Any, ...]]:
     """Yield `key, dimension, record` of what can be read of a damaged database."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         connection.text_factory = bytes
-        yield from table.everything(connection)
+        yield from _sql.everything(connection)
 
 
 # The layout above. A damaged or foreign file is recognised by its first bytes and the checksum.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks.cache import _database as database
 from prefect_ollama.blocks.cache import _salvage as salvage
-from prefect_ollama.blocks.cache import _table as table
+from prefect_ollama.blocks.cache import _sql
 from prefect_ollama.blocks.cache._folder import (
     DAMAGED,
     DAMAGED_AGE_S,
@@ -92,7 +92,7 @@ class VectorCache:
         """
         check_keys(keys)
         self._tidy()
-        there = self._database.run(lambda connection: table.holds(connection, keys, dimension), write=False)
+        there = self._database.run(lambda connection: _sql.holds(connection, keys, dimension), write=False)
         return np.asarray(there or [False] * len(keys), np.bool_)
 
     def get(self, keys: Sequence[bytes], dimension: int) -> Found:
@@ -107,7 +107,7 @@ class VectorCache:
         """
         check_keys(keys)
         self._tidy()
-        rows = self._database.run(lambda connection: table.find(connection, keys, dimension), write=False)
+        rows = self._database.run(lambda connection: _sql.find(connection, keys, dimension), write=False)
         there = [(number, row) for number, row in enumerate(rows or ()) if row is not None]
         sound, vectors = unpack(
             [keys[number] for number, _ in there], [record for _, (_, record) in there], dimension
@@ -119,7 +119,7 @@ class VectorCache:
         ]
         if damaged:
             self._drop(damaged, dimension)
-        self._note_use({row[0] // table.BLOCK_RECORDS for _, row in there})
+        self._note_use({row[0] // _sql.BLOCK_RECORDS for _, row in there})
         return Found(mask, vectors)
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
@@ -153,7 +153,7 @@ class VectorCache:
             CacheError: The folder cannot be read.
         """
         self._tidy()
-        entries, *used = self._database.run(table.usage, write=False) or table.NO_USAGE
+        entries, *used = self._database.run(_sql.usage, write=False) or _sql.NO_USAGE
         oldest, newest = (None if each is None else datetime.fromtimestamp(each, UTC) for each in used)
         sizes = self._sizes()
         damaged = sum(name.endswith(DAMAGED) for name in sizes)
@@ -175,7 +175,7 @@ class VectorCache:
         with self._database.files_lock():  # no conversion is under way, which would bring vectors back
             self._folder.remove([*self._folder.ours(_DAMAGED), *self._folder.ours(_TEMPORARY)])
             if self._folder.path(database.NAME).exists():
-                self._database.run(table.clear, write=True)
+                self._database.run(_sql.clear, write=True)
         return held
 
     def _sizes(self) -> dict[str, int]:
@@ -190,20 +190,18 @@ class VectorCache:
         if damaged := {name: size for name, size in sizes.items() if name.endswith(DAMAGED)}:
             # Damaged files go first when room is needed.
             limit -= sum(damaged.values())
-            room = sum(len(record) + table.RECORD_OVERHEAD_BYTES for _, record in records)
+            room = sum(len(record) + _sql.RECORD_OVERHEAD_BYTES for _, record in records)
             if sizes.get(database.NAME, 0) + room > limit:
                 self._folder.remove(damaged)
                 limit = self.spec.limit_bytes
         with self._database.lock:
             marks, self._unwritten = self._unwritten, set()
-        now = table.now()
+        now = _sql.now()
 
         def work(connection: sqlite3.Connection) -> None:
             # Times of use go with the insertion, whose sync to the disk is paid anyway, and before the eviction.
-            table.mark_used(connection, marks, now)
-            table.insert(
-                connection, records, dimension, used=now if used is None else used, limit_bytes=limit
-            )
+            _sql.mark_used(connection, marks, now)
+            _sql.insert(connection, records, dimension, used=now if used is None else used, limit_bytes=limit)
 
         self._database.run(work, write=True)
 
@@ -217,11 +215,11 @@ class VectorCache:
                 return
             self._written = now
             marks, self._unwritten = self._unwritten, set()
-        used = table.now()
+        used = _sql.now()
         try:
             # A reader does not wait for writers.
             self._database.run(
-                lambda connection: table.mark_used(connection, marks, used), write=True, wait=False
+                lambda connection: _sql.mark_used(connection, marks, used), write=True, wait=False
             )
         except CacheError:  # a cache that is busy or read-only can still be read
             with self._database.lock:
@@ -232,7 +230,7 @@ class VectorCache:
             "Damaged vectors in %s count as missing: %d.", self._folder.path(database.NAME), len(damaged)
         )
         with suppress(CacheError):
-            self._database.run(lambda connection: table.drop(connection, damaged, dimension), write=True)
+            self._database.run(lambda connection: _sql.drop(connection, damaged, dimension), write=True)
 
     def _tidy(self) -> None:
         """Convert files of the earlier format and remove files of killed writers, once in each process."""

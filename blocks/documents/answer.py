@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Self
 
-from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents.hit import Hit
+from prefect_ollama.blocks.sync_async import Awaitable
 
 # Kinds of an answer: written by a chat model, sentences of the documents, or none.
 ANSWER: Final = "answer"

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from prefect_ollama.blocks.awaited import AwaitableList
 from prefect_ollama.blocks.documents.hit import Hit
 from prefect_ollama.blocks.errors import PrefectOllamaError
+from prefect_ollama.blocks.sync_async import AwaitableList
 
 
 class Found(AwaitableList[Hit]):

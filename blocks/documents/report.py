@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents.answer import CheckedAnswer, CheckedSentence
+from prefect_ollama.blocks.sync_async import Awaitable
 
 # The names of the limits of `tasks.researching.Bounds`; empty for none.
 Bound = Literal["", "steps", "tokens", "seconds"]

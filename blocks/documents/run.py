@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from prefect_ollama.blocks.awaited import Awaitable
+from prefect_ollama.blocks.sync_async import Awaitable
 
 # Status of a run. The log of runs stores these words.
 RUN_RUNNING: Final = "running"

@@ -18,7 +18,6 @@ from typing import Final, Self
 
 import psutil
 
-from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.child_processes import start_tied
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import _migration as migration
@@ -27,6 +26,7 @@ from prefect_ollama.blocks.lance._indices import indices_due
 from prefect_ollama.blocks.lance.commits import files_of
 from prefect_ollama.blocks.lance.opening import connect, missing_table, open_table, open_tables
 from prefect_ollama.blocks.lance.spec import StoreSpec
+from prefect_ollama.blocks.sync_async import Awaitable
 
 # Defaults. Versions are kept for a week, in which a run can be rolled back. The memory is four times what 400,000
 # rows of 768 floats took (see above).

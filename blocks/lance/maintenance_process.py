@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from prefect_ollama.blocks.child_processes import end_with_parent
 from prefect_ollama.blocks.errors import TableError
-from prefect_ollama.blocks.lance import _driver as driver
+from prefect_ollama.blocks.lance import _import_lancedb
 from prefect_ollama.blocks.lance import _migration as migration
 from prefect_ollama.blocks.lance._indices import (
     cells_for,
@@ -99,7 +99,7 @@ def _indexed(table: Any, name: str, cells: int) -> bool:
 def main() -> None:
     """Carry out the order on standard input, which may come long after the start."""
     end_with_parent()
-    driver.load()  # takes two seconds, in which the run that started this process goes on
+    _import_lancedb.load()  # takes two seconds, in which the run that started this process goes on
     order = json.load(sys.stdin)
     # They come over the pipe, because other users can see the arguments of a process.
     options = tuple((name, SecretStr(value)) for name, value in order["storage_options"].items())

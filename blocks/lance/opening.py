@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prefect_ollama.blocks.errors import TableError, TableMissing
-from prefect_ollama.blocks.lance import _driver as driver
+from prefect_ollama.blocks.lance import _import_lancedb
 from prefect_ollama.blocks.lance._damage import (
     MAX_NAMES,
     UNCHANGED,
@@ -45,7 +45,7 @@ def connect(spec: StoreSpec, *, fixed: bool = False) -> Any:
     Raises:
         TableError: The place cannot be reached.
     """
-    lancedb = driver.load()
+    lancedb = _import_lancedb.load()
     try:
         if not spec.remote:
             if Path(spec.uri).is_file():

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.nodes.loop_lag import LoopLag, timeout_while_running
     from prefect_ollama.blocks.nodes.prefixes import prefixes_of
     from prefect_ollama.blocks.nodes.proxy import keep_local_direct, proxy_hint
-    from prefect_ollama.blocks.nodes.reranking import RerankEndpoint
+    from prefect_ollama.blocks.nodes.rerank_endpoint import RerankEndpoint
     from prefect_ollama.blocks.nodes.spec import (
         DEFAULT_MODEL,
         DEFAULT_URL,

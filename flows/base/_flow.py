@@ -22,9 +22,9 @@ from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.utilities.callables import get_call_parameters
 
-from prefect_ollama.blocks.awaited import awaited
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.printable import printable
+from prefect_ollama.blocks.sync_async import awaited
 from prefect_ollama.flows.base._first_checks import CHECKS
 from prefect_ollama.flows.base._temporary_server import ensure_server, temporary_server_login, uses_temporary
 from prefect_ollama.tasks.planning import kept_list

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
@@ -16,6 +15,7 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import limits_folder
+from prefect_ollama.blocks.sync_async import blocking
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Chatting, Dispatcher
 from prefect_ollama.tasks.prefect_state import download_log, run_logger
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from prefect_ollama.blocks.documents import Region
-from prefect_ollama.tasks.chunking._compact import CompactTable, compact
+from prefect_ollama.tasks.chunking._compact_tables import CompactTable, compact
 from prefect_ollama.tasks.chunking._sentences import sentences, short_enough
 from prefect_ollama.tasks.parsing import Block, ParsedDocument, runs
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_ollama.blocks.documents import Chunk, Region
 from prefect_ollama.tasks.chunking._atoms import INSIDE, PARAGRAPH, Atom, make_atoms
-from prefect_ollama.tasks.chunking._compact import with_numbers
+from prefect_ollama.tasks.chunking._compact_tables import with_numbers
 from prefect_ollama.tasks.chunking._context import Context, document_name, without_running_heads
 from prefect_ollama.tasks.chunking._sentences import halves
 from prefect_ollama.tasks.chunking._spans import chapters, spans

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.embedded import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, check_node, full_name
 from prefect_ollama.blocks.resolve import resolve_cluster
+from prefect_ollama.blocks.sync_async import blocking
 from prefect_ollama.tasks.prefect_state import run_logger
 
 if TYPE_CHECKING:

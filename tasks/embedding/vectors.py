@@ -18,8 +18,8 @@ from prefect_ollama.blocks.lance import Store, text_hash
 from prefect_ollama.blocks.nodes import Vectors, scripts_in, unlike_scripts
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Embedded
-from prefect_ollama.tasks.embedding._claims import SingleFlight, TextLocks
-from prefect_ollama.tasks.embedding.embedding import Embedding
+from prefect_ollama.tasks.embedding._single_flight import SingleFlight, TextLocks
+from prefect_ollama.tasks.embedding.vector_sources import Embedding
 from prefect_ollama.tasks.planning import Bundle, document_id
 from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import RunStatistics

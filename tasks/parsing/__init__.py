@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.parsing.formats import FORMATS, Parsers, format_of
     from prefect_ollama.tasks.parsing.markdown import to_markdown
     from prefect_ollama.tasks.parsing.options import FilePassword, ParseOptions
+    from prefect_ollama.tasks.parsing.page_picture import PagePicture, Quoted
     from prefect_ollama.tasks.parsing.parser import Parser
-    from prefect_ollama.tasks.parsing.quoted import PagePicture, Quoted
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -20,8 +20,8 @@ from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.errors import REMEDIES, Stopped
 from prefect_ollama.tasks.parsing.format import DocumentFormat
 from prefect_ollama.tasks.parsing.options import ParseOptions
+from prefect_ollama.tasks.parsing.page_picture import PagePicture, Quoted
 from prefect_ollama.tasks.parsing.pdf import PDF
-from prefect_ollama.tasks.parsing.quoted import PagePicture, Quoted
 from prefect_ollama.tasks.parsing.sandbox import (
     Budget,
     ChildProcess,

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
     from prefect_ollama.tasks.planning.chunking_plan import MINILM, ChunkingPlan
     from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
-    from prefect_ollama.tasks.planning.opening import LinkOnTheWay, NotRegular, hash_descriptor
-    from prefect_ollama.tasks.planning.path_names import (
+    from prefect_ollama.tasks.planning.open_beneath import LinkOnTheWay, NotRegular, hash_descriptor
+    from prefect_ollama.tasks.planning.plan import Plan, make_plan
+    from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files, refuse_absent
+    from prefect_ollama.tasks.planning.stored_paths import (
         LISTED,
         composed,
         document_id,
@@ -20,7 +22,5 @@ if TYPE_CHECKING:
         of_source,
         source_name,
     )
-    from prefect_ollama.tasks.planning.plan import Plan, make_plan
-    from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files, refuse_absent
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -8,8 +8,8 @@ from pathlib import Path
 from prefect_ollama.blocks.documents import FAILED, Document
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.planning._walk import SUFFIXES
-from prefect_ollama.tasks.planning.path_names import LISTED, file_of, is_gone, location_of, named
 from prefect_ollama.tasks.planning.source import Source
+from prefect_ollama.tasks.planning.stored_paths import LISTED, file_of, is_gone, location_of, named
 
 
 def notes_of(

@@ -13,9 +13,9 @@ from pathlib import Path
 from prefect_ollama.blocks.documents import FAILED, PARTIAL, STALE, Document
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.tasks.planning._notes import notes_of
-from prefect_ollama.tasks.planning.opening import hash_descriptor
-from prefect_ollama.tasks.planning.path_names import LISTED, document_id, file_of, is_gone
+from prefect_ollama.tasks.planning.open_beneath import hash_descriptor
 from prefect_ollama.tasks.planning.source import Source, SourceFile
+from prefect_ollama.tasks.planning.stored_paths import LISTED, document_id, file_of, is_gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.user_path import with_home
 from prefect_ollama.tasks.parsing import REMEDIES
 from prefect_ollama.tasks.planning._walk import SUFFIXES, Excluded, excluded_by, walk
-from prefect_ollama.tasks.planning.opening import opened_beneath
-from prefect_ollama.tasks.planning.path_names import LISTED, document_id, readable, source_name
+from prefect_ollama.tasks.planning.open_beneath import opened_beneath
+from prefect_ollama.tasks.planning.stored_paths import LISTED, document_id, readable, source_name
 
 
 @dataclass(frozen=True, slots=True)

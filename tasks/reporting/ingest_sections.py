@@ -11,7 +11,7 @@ from prefect_ollama.tasks.parsing import RULE_NAMES, DroppedLine
 from prefect_ollama.tasks.reporting.sections import Item, Section
 
 if TYPE_CHECKING:
-    from prefect_ollama.tasks.reporting.report import IngestReport
+    from prefect_ollama.tasks.reporting.ingest_report import IngestReport
 
 # Entries that a page lists: files that need attention, of another outcome, of a dry run; dropped lines; nodes.
 ATTENTION, SOME, PLANNED, LINES, NODES = 100, 10, 50, 20, 100

@@ -18,8 +18,8 @@ from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.resolve import DEFAULT_TABLE
 from prefect_ollama.tasks.monitoring import Timeline
 from prefect_ollama.tasks.reporting.answer_report import Line, Marks, Rows
+from prefect_ollama.tasks.reporting.ingest_report import IngestReport
 from prefect_ollama.tasks.reporting.ingest_sections import run_facts, run_sections
-from prefect_ollama.tasks.reporting.report import IngestReport
 from prefect_ollama.tasks.reporting.sections import Item, Section
 from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
 from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_sections

@@ -19,6 +19,6 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.searching.pictures import MarkedPage, PageDrawer
     from prefect_ollama.tasks.searching.question import normalised
     from prefect_ollama.tasks.searching.reranker import JUDGE, RERANK_TIMEOUT_S, reranker_of
-    from prefect_ollama.tasks.searching.rows import ROWS_COMPARED, compare_rows, other_vectors
+    from prefect_ollama.tasks.searching.row_comparison import ROWS_COMPARED, compare_rows, other_vectors
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 from prefect_ollama.blocks.nodes import (
     ChatModelSpec,
@@ -17,6 +16,7 @@ from prefect_ollama.blocks.nodes import (
 )
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.blocks.resolve import limits_folder
+from prefect_ollama.blocks.sync_async import blocking
 from prefect_ollama.tasks.dispatch import ChatDispatcher, Dispatcher
 from prefect_ollama.tasks.searching.question import NOT_SEARCHED
 from prefect_ollama.tasks.searching.reranker import Score

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from prefect_ollama.blocks.awaited import blocking
 from prefect_ollama.blocks.documents import Identity
 from prefect_ollama.blocks.errors import TableError
 from prefect_ollama.blocks.lance import Store
@@ -17,9 +16,10 @@ from prefect_ollama.blocks.nodes import (
     verify_cluster,
 )
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.sync_async import blocking
 from prefect_ollama.tasks.dispatch import Dispatcher
 from prefect_ollama.tasks.prefect_state import download_log, run_logger
-from prefect_ollama.tasks.searching.rows import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
+from prefect_ollama.tasks.searching.row_comparison import ROWS_COMPARED_BY_SEARCH, compare_rows, other_vectors
 
 
 def verified(cluster: ClusterSpec, table: Identity | None = None, *, quick: bool = False) -> VerifiedCluster:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median, quantiles
 
 from prefect_ollama.blocks.nodes import Endpoint
-from prefect_ollama.tasks.tuning.point import Point
+from prefect_ollama.tasks.tuning.measured_settings import Point
 
 # Answers of each lane in a measurement at least. Fewer would count the time in which the load builds up.
 MIN_ANSWERS_A_LANE = 2

@@ -10,7 +10,7 @@ from prefect_ollama.blocks.documents import Region
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.parsing.document import Page, ParsedDocument
 from prefect_ollama.tasks.parsing.errors import LIMITS, REMEDIES, Stopped
-from prefect_ollama.tasks.parsing.quoted import Quoted
+from prefect_ollama.tasks.parsing.page_picture import Quoted
 from prefect_ollama.tasks.parsing.sandbox import protocol
 from prefect_ollama.tasks.parsing.sandbox.process import ChildProcess
 from prefect_ollama.tasks.parsing.sandbox.protocol import Order

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from prefect_ollama.tasks.reporting import FAINT, HUES, INK, Svg, steps
-from prefect_ollama.tasks.tuning.point import Point, Tuning
+from prefect_ollama.tasks.tuning.measured_settings import Point, Tuning
 
 # Size of the chart in units of SVG; the UI scales it to the width of its column.
 WIDTH, HEIGHT = 760.0, 300.0

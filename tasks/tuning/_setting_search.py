@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from prefect_ollama.blocks.errors import NodeError
-from prefect_ollama.tasks.tuning.point import (
+from prefect_ollama.tasks.tuning.measured_settings import (
     GOOD_ENOUGH_SHARE,
     IN_FLIGHT_LEAST,
     TEXTS_LEAST,

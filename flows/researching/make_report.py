@@ -9,10 +9,10 @@ import prefect_ollama
 from prefect_ollama.blocks.documents import CheckedReport
 from prefect_ollama.blocks.lance import Store
 from prefect_ollama.blocks.nodes import VerifiedChat
-from prefect_ollama.blocks.output import output_file
+from prefect_ollama.blocks.output_files import output_file
 from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.flows.base import addresses_fit, filter_fits
-from prefect_ollama.flows.reports.run import ReportRun
+from prefect_ollama.flows.researching.report_run import ReportRun
 from prefect_ollama.tasks.answer import show_report, write_report
 from prefect_ollama.tasks.answering import AnswerNodes, AskOptions
 from prefect_ollama.tasks.dispatch import Asking

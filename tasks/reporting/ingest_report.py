@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
-from prefect_ollama.blocks.awaited import Awaitable
 from prefect_ollama.blocks.documents import Document
 from prefect_ollama.blocks.printable import escape_html
 from prefect_ollama.blocks.quantity import quantity
+from prefect_ollama.blocks.sync_async import Awaitable
 from prefect_ollama.tasks.parse import LeftOut
 from prefect_ollama.tasks.parsing import DroppedLine
 from prefect_ollama.tasks.reporting.ingest_sections import FAILED, short_facts
