@@ -17,7 +17,7 @@ from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
 from prefect_ollama.flows.parameters import Name, as_source, shown
 from prefect_ollama.tasks.planning import documents_named, notes_on
-from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
+from prefect_ollama.tasks.prefect_state import label_flow_run, run_logger, source_assets
 from prefect_ollama.tasks.publish import publish_run
 
 
@@ -139,7 +139,7 @@ def forget(
         ['tides.pdf']
     """
     refuse_empty_tabs()
-    sign_flow_run()
+    label_flow_run()
     store = Store.open(resolve_table(table))
     report, documents = _planned(what, store, source)
     # In the log too: a run by a schedule has no reader of its result.

@@ -34,11 +34,11 @@ from prefect_ollama.flows.ingestion import (
 from prefect_ollama.flows.maintain import KEEP_DAYS, MEMORY_MB
 from prefect_ollama.flows.parameters import has_own_model, shown
 from prefect_ollama.flows.runner import IngestTaskRunner
-from prefect_ollama.tasks.embedding import Embedding, choose_counter, running_nodes
+from prefect_ollama.tasks.embedding import VectorSources, choose_counter, running_nodes
 from prefect_ollama.tasks.maintain import maintain_store
 from prefect_ollama.tasks.monitoring import serve_metrics, watch_run
 from prefect_ollama.tasks.planning import ChunkingPlan, source_display_name
-from prefect_ollama.tasks.prefect_state import Opaque, keep_home_private, run_logger, sign_flow_run
+from prefect_ollama.tasks.prefect_state import Opaque, keep_home_private, label_flow_run, run_logger
 from prefect_ollama.tasks.recover import needs_recovery, recover_store
 from prefect_ollama.tasks.reporting import IngestReport
 from prefect_ollama.tasks.scan import check_source, plan_source
@@ -122,7 +122,7 @@ def ingest_pdfs(
     # First of all, because what follows may write into Prefect's home.
     keep_home_private()
     refuse_empty_tabs()
-    sign_flow_run()
+    label_flow_run()
     place = resolve_table(table)
     # Settings are read before anything starts, because a setting may have an invalid value.
     default = default_cache()
@@ -188,7 +188,7 @@ def ingest_pdfs(
                 client = runner.client if runner else None
                 with watch_run(plan, run.done, verified, client, run.metrics.see) as watch:
                     run.timeline = watch.timeline
-                    embedding = Embedding(run_id, verified, place, cache, watch.topic, limits_folder())
+                    embedding = VectorSources(run_id, verified, place, cache, watch.topic, limits_folder())
                     # A new table needs its indices in any case.
                     last = maintenance_process.start if found is None else None
                     run_bundles(run, chunking_plan, embedding, ahead, at_last=last)

@@ -8,7 +8,7 @@ from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
 from prefect_ollama.flows.parameters import shown, table_display_name
 from prefect_ollama.tasks.maintain import maintain_store
-from prefect_ollama.tasks.prefect_state import Opaque, sign_flow_run
+from prefect_ollama.tasks.prefect_state import Opaque, label_flow_run
 
 # Days in which a run can be rolled back. Old versions take disk space until then.
 KEEP_DAYS = 7.0
@@ -46,6 +46,6 @@ def maintain_table(
         0
     """
     refuse_empty_tabs()
-    sign_flow_run()
+    label_flow_run()
     place = resolve_table(table)
     return maintain_store(Opaque(place), force=force, keep_days=keep_days, memory_mb=memory_mb)

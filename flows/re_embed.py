@@ -30,8 +30,8 @@ from prefect_ollama.tasks.planning import LISTED
 from prefect_ollama.tasks.prefect_state import (
     Opaque,
     keep_home_private,
+    label_flow_run,
     run_logger,
-    sign_flow_run,
     source_assets,
 )
 from prefect_ollama.tasks.publish import publish_run
@@ -81,7 +81,7 @@ def re_embed(
     """
     keep_home_private()
     refuse_empty_tabs()
-    sign_flow_run()
+    label_flow_run()
     place = resolve_table(table)
     store = Store.open(place)
     before = [row for row in store.manifest() if row.status in (STORED, PARTIAL)]

@@ -11,7 +11,7 @@ from prefect_ollama.blocks.table import LanceTable
 from prefect_ollama.flows import parameters
 from prefect_ollama.flows.base import check_first, flow, refuse_empty_tabs, table_exists, unless_named
 from prefect_ollama.flows.parameters import shown
-from prefect_ollama.tasks.prefect_state import run_logger, sign_flow_run, source_assets
+from prefect_ollama.tasks.prefect_state import label_flow_run, run_logger, source_assets
 from prefect_ollama.tasks.publish import publish_run
 
 
@@ -83,7 +83,7 @@ def roll_back(
         'roll back'
     """
     refuse_empty_tabs()
-    sign_flow_run()
+    label_flow_run()
     store = Store.open(resolve_table(table))
     undone = store.roll_back(run_id, str(flow_run.id or f"undo-{run_id}"), including_later=including_later)
     run_logger().info("Rolled back %s: %s", run_id, dict(undone.counts))

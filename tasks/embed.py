@@ -20,7 +20,7 @@ from prefect_ollama.blocks.errors import TextError, TextTooLong
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.chunking import renumbered, split_chunk
 from prefect_ollama.tasks.dispatch import NodeStats
-from prefect_ollama.tasks.embedding import Embedding, KnownVectors
+from prefect_ollama.tasks.embedding import KnownVectors, VectorSources
 from prefect_ollama.tasks.monitoring import process_name, publishing_stats
 from prefect_ollama.tasks.parse import ChunkedBundle, ChunkedDocument, LeftOut
 from prefect_ollama.tasks.prefect_state import PERSISTED, Opaque, result_key, runs_on
@@ -70,13 +70,13 @@ class BundlePolicy(CachePolicy):
     ) -> str | None:
         """Return the key of a task run, from its arguments; None to run it in any case."""
         chunked: ChunkedBundle = inputs["parsed"].content
-        embedding: Embedding = inputs["embedding"].content
+        embedding: VectorSources = inputs["embedding"].content
         # A user who wants no cache wants every text embedded in this run.
         if embedding.cache is None:
             return None
         return result_key(self._parts(chunked, embedding))
 
-    def _parts(self, chunked: ChunkedBundle, embedding: Embedding) -> Iterator[str]:
+    def _parts(self, chunked: ChunkedBundle, embedding: VectorSources) -> Iterator[str]:
         yield str(self.version)
         yield repr(embedding.salt)
         yield embedding.run_id if chunked.bundle.again else ""
@@ -101,7 +101,7 @@ def _name() -> str:
 
 @task(name="embed", task_run_name=_name, cache_policy=BundlePolicy(), **PERSISTED)
 @runs_on("embed")
-def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[Embedding]) -> Opaque[EmbeddedBundle]:
+def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[VectorSources]) -> Opaque[EmbeddedBundle]:
     """Embed all chunks of a bundle.
 
     Raises:
@@ -112,7 +112,7 @@ def embed_bundle(parsed: Opaque[ChunkedBundle], embedding: Opaque[Embedding]) ->
         return Opaque(_embed(parsed.content, what))
 
 
-def _embed(chunked: ChunkedBundle, embedding: Embedding) -> EmbeddedBundle:
+def _embed(chunked: ChunkedBundle, embedding: VectorSources) -> EmbeddedBundle:
     known = KnownVectors(embedding, chunked.bundle)
     pending = list(chunked.documents)
     failures: dict[str, TextError] = {}

@@ -16,12 +16,12 @@ from prefect_ollama.tasks.planning import (
     Plan,
     Source,
     documents_named,
+    expand_list_file,
     find_files,
     make_plan,
     refuse_absent,
     source_display_name,
     source_name,
-    unlisted,
 )
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, run_logger
 
@@ -53,7 +53,7 @@ def plan_source(
     Raises:
         ConfigurationError: The source or the list that names it is not there, or all of its documents would be removed.
     """
-    source = unlisted(source)
+    source = expand_list_file(source)
     table = store.content
     # Only if the user allows it: a folder may be gone because its disk is not mounted.
     found = _vanished_source(source, table) if allow_empty and table is not None else None
@@ -92,7 +92,7 @@ def check_source(
     Raises:
         ConfigurationError: As for `plan_source`.
     """
-    source = unlisted(source)
+    source = expand_list_file(source)
     # A folder that is gone may be meant, which its plan decides.
     if allow_empty and isinstance(source, str):
         return

@@ -29,7 +29,7 @@ from prefect_ollama.blocks.lance._runs import alive
 from prefect_ollama.flows.runner import _task_run_states as task_run_states
 from prefect_ollama.flows.runner import server_watch
 from prefect_ollama.flows.runner._task_run_states import Ended, report, report_lost_states
-from prefect_ollama.tasks.prefect_state.crashed_runs import HOST, PROCESS, settle_interrupted, sign_flow_run
+from prefect_ollama.tasks.prefect_state.crashed_runs import HOST, PROCESS, label_flow_run, settle_interrupted
 from tests import dask_tasks as tasks
 from tests.waiting import until
 
@@ -50,7 +50,7 @@ def gone() -> int:
 
 @flow
 def signs(number: int, unsigned: float) -> UUID:
-    sign_flow_run(timedelta(seconds=unsigned))
+    label_flow_run(timedelta(seconds=unsigned))
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None

@@ -22,7 +22,7 @@ from prefect_ollama.blocks.errors import ConfigurationError, TableError
 from prefect_ollama.blocks.sync_async import AwaitableList, awaited, blocking
 from prefect_ollama.flows import check_nodes, ingest_pdfs
 from prefect_ollama.flows.base._flow import MAX_LIST_BYTES, Flow, _is_generated, flow, unless_named
-from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
+from prefect_ollama.tasks.planning.list_file import expand_list_file, kept_list, source_display_name
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def names() -> str:
 @flow(name="sources")
 def sources(source: str | list[str]) -> tuple[str, int]:
     assert isinstance(source, str)
-    return source, len(unlisted(source))
+    return source, len(expand_list_file(source))
 
 
 @flow(name="counts")
@@ -60,7 +60,7 @@ class TestLists:
     def test_are_read_as_they_were_given(self, tmp_path: Path) -> None:
         paths = ["/plain.pdf", "/with\nline.pdf", "/ä b.pdf", os.fsdecode(b"/\xff.pdf"), "relative.pdf"]
         with kept_list(tmp_path / "lists", paths) as source:
-            assert unlisted(source) == paths
+            assert expand_list_file(source) == paths
             file = Path(source[1:])
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
             assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -84,23 +84,23 @@ class TestLists:
     def test_of_the_user_have_a_path_a_line_or_a_nul_after_each(self, tmp_path: Path, data: bytes) -> None:
         file = tmp_path / "list.txt"
         file.write_bytes(data)
-        assert unlisted(f"@{file}") == ["/a.pdf", "/b c.pdf"]
+        assert expand_list_file(f"@{file}") == ["/a.pdf", "/b c.pdf"]
         assert source_display_name(f"@{file}") == f"@{file}"
 
     def test_that_cannot_be_read_or_are_empty_are_named(self, tmp_path: Path) -> None:
         empty = tmp_path / "empty.txt"
         empty.write_text("\n")
         with pytest.raises(ConfigurationError, match=r"empty\.txt' names none"):
-            unlisted(f"@{empty}")
+            expand_list_file(f"@{empty}")
         with pytest.raises(ConfigurationError, match="cannot be read"):
-            unlisted(f"@{tmp_path / 'nothing.txt'}")
+            expand_list_file(f"@{tmp_path / 'nothing.txt'}")
 
     def test_a_folder_whose_name_begins_so_is_a_folder(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "@home").mkdir()
         monkeypatch.chdir(tmp_path)
-        assert unlisted("@home") == "@home"
+        assert expand_list_file("@home") == "@home"
 
     @pytest.mark.usefixtures("prefect_server")
     def test_an_ingest_takes_one(self, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from prefect_ollama.blocks.nodes.comparison import SAME_BUILD, SAME_VECTORS, com
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster, verify_cluster
-from prefect_ollama.tasks.embedding import Embedding, KnownVectors
+from prefect_ollama.tasks.embedding import KnownVectors, VectorSources
 from prefect_ollama.tasks.planning import Bundle
 from prefect_ollama.tasks.searching.nodes import question_note
 from tests.nodes import Node, nodes
@@ -135,7 +135,7 @@ def test_chunks_in_such_a_script_are_counted_and_named(caplog: pytest.LogCapture
         table = verified(maker).reference
         cluster = verified(other, reference=table)
         assert cluster.reference == table
-        known = KnownVectors(Embedding(other.url, cluster, store=None, cache=None), Bundle(1, "here", ()))
+        known = KnownVectors(VectorSources(other.url, cluster, store=None, cache=None), Bundle(1, "here", ()))
         assert not known.complete([*(f"오늘 바다는 잔잔하다 {n}" for n in range(40)), "The sea is calm."])
     assert known.by_node.total() == 41
     assert known.statistics.other_tokens == 40

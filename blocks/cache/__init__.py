@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from prefect_ollama.blocks.cache.spec import (
         DEFAULT_LIMIT_BYTES,
         MIN_LIMIT_BYTES,
+        CacheHits,
         CacheSpec,
         CacheStats,
-        Found,
     )
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

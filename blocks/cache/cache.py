@@ -32,7 +32,7 @@ from prefect_ollama.blocks.cache._folder import (
     Models,
 )
 from prefect_ollama.blocks.cache.records import check_keys, normal, pack, unpack
-from prefect_ollama.blocks.cache.spec import CacheSpec, CacheStats, Found
+from prefect_ollama.blocks.cache.spec import CacheHits, CacheSpec, CacheStats
 from prefect_ollama.blocks.errors import CacheError
 from prefect_ollama.blocks.nodes import Fingerprint, Vectors
 
@@ -95,7 +95,7 @@ class VectorCache:
         there = self._database.run(lambda connection: _sql.holds(connection, keys, dimension), write=False)
         return np.asarray(there or [False] * len(keys), np.bool_)
 
-    def get(self, keys: Sequence[bytes], dimension: int) -> Found:
+    def get(self, keys: Sequence[bytes], dimension: int) -> CacheHits:
         """Return the vectors of these keys.
 
         Args:
@@ -120,7 +120,7 @@ class VectorCache:
         if damaged:
             self._drop(damaged, dimension)
         self._note_use({row[0] // _sql.BLOCK_RECORDS for _, row in there})
-        return Found(mask, vectors)
+        return CacheHits(mask, vectors)
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Store vectors; they are on disk when this returns. Keys that have a vector already keep it.

@@ -77,7 +77,7 @@ class CacheStats:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class CacheHits:
     """The result of a look-up of keys in the cache.
 
     Attributes:

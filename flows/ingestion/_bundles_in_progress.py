@@ -12,7 +12,7 @@ from prefect import unmapped
 from prefect_ollama.blocks.errors import PrefectOllamaError, TaskRunLost
 from prefect_ollama.flows.runner import IngestFuture
 from prefect_ollama.tasks.embed import EmbeddedBundle, embed_bundle
-from prefect_ollama.tasks.embedding import Embedding
+from prefect_ollama.tasks.embedding import VectorSources
 from prefect_ollama.tasks.parse import parse_bundle
 from prefect_ollama.tasks.planning import Bundle, ChunkingPlan
 from prefect_ollama.tasks.prefect_state import UNCACHED, Opaque, PersistedResults
@@ -42,7 +42,7 @@ class BundlesInProgress:
     """Bundles in progress on the workers, in the order in which they end."""
 
     def __init__(
-        self, chunking_plan: Opaque[ChunkingPlan], embedding: Opaque[Embedding], kept: PersistedResults
+        self, chunking_plan: Opaque[ChunkingPlan], embedding: Opaque[VectorSources], kept: PersistedResults
     ) -> None:
         self._chunking_plan = chunking_plan
         self._embedding = embedding

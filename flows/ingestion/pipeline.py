@@ -17,7 +17,7 @@ from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.flows.ingestion._bundles_in_progress import BundlesInProgress
 from prefect_ollama.flows.ingestion.run import IngestRun
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION
-from prefect_ollama.tasks.embedding import Embedding
+from prefect_ollama.tasks.embedding import VectorSources
 from prefect_ollama.tasks.parsing import format_of
 from prefect_ollama.tasks.planning import Bundle, Bundles, ChunkingPlan, SourceFile, document_id
 from prefect_ollama.tasks.prefect_state import Opaque, PersistedResults
@@ -36,7 +36,7 @@ BUNDLES_AHEAD = 8
 def run_bundles(
     run: IngestRun,
     chunking_plan: ChunkingPlan,
-    embedding: Embedding,
+    embedding: VectorSources,
     ahead: int,
     *,
     at_last: Callable[[], object] | None = None,

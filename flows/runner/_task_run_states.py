@@ -27,7 +27,7 @@ from prefect.states import Completed, Crashed
 from prefect.tasks import Task
 
 from prefect_ollama.flows.runner.server_watch import ServerWatch
-from prefect_ollama.tasks.prefect_state import UNTOLD, unfinished_task_runs
+from prefect_ollama.tasks.prefect_state import UNREPORTED, unfinished_task_runs
 
 # Seconds within which a server writes the events that it has received.
 EVENT_LAG_S: Final = 10.0
@@ -74,9 +74,7 @@ def report_lost_states(ended: Mapping[UUID, Ended], *, doubtful: bool) -> None:
         return
     context = FlowRunContext.get()
     state = context.flow_run.state if context and context.flow_run else None
-    unknown: State[Any] = (
-        Completed(message=UNTOLD) if state and state.is_completed() else Crashed(message=UNTOLD)
-    )
+    unknown: State[Any] = (Completed if state and state.is_completed() else Crashed)(message=UNREPORTED)
     with SyncClientContext.get_or_create() as opened:
         deadline = time.monotonic() + EVENT_LAG_S
         while left := unfinished_task_runs(opened.client, this):

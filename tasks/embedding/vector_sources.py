@@ -12,7 +12,7 @@ from prefect_ollama.tasks.dispatch import Dispatcher, shared_dispatcher
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
+class VectorSources:
     """The nodes that embed a bundle, and the places where its vectors may be already.
 
     Attributes:

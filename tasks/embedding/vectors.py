@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from prefect_ollama.blocks.cache import Found, VectorCache, shared_cache, vector_keys
+from prefect_ollama.blocks.cache import CacheHits, VectorCache, shared_cache, vector_keys
 from prefect_ollama.blocks.errors import CacheError, ClusterError, TextError
 from prefect_ollama.blocks.lance import Store, text_hash
 from prefect_ollama.blocks.nodes import Vectors, scripts_in, unlike_scripts
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.dispatch import Embedded
 from prefect_ollama.tasks.embedding._single_flight import SingleFlight, TextLocks
-from prefect_ollama.tasks.embedding.vector_sources import Embedding
+from prefect_ollama.tasks.embedding.vector_sources import VectorSources
 from prefect_ollama.tasks.planning import Bundle, document_id
 from prefect_ollama.tasks.prefect_state import run_logger
 from prefect_ollama.tasks.reporting import RunStatistics
@@ -54,7 +54,7 @@ class KnownVectors:
             was needed.
     """
 
-    def __init__(self, embedding: Embedding, bundle: Bundle) -> None:
+    def __init__(self, embedding: VectorSources, bundle: Bundle) -> None:
         self.vectors: dict[str, Vectors] = {}
         self.statistics = RunStatistics()
         self.by_node: Counter[str] = Counter()
@@ -164,7 +164,7 @@ class KnownVectors:
             return
         keys = vector_keys(self._embedding.salt, texts)
         try:
-            found: Found = self._cache.get(keys, self._embedding.cluster.reference.dimension)
+            found: CacheHits = self._cache.get(keys, self._embedding.cluster.reference.dimension)
         except CacheError as error:
             self._without_cache(error)
             return

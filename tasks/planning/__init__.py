@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.planning._notes import notes_on
     from prefect_ollama.tasks.planning.bundle import Bundle, Bundles
     from prefect_ollama.tasks.planning.chunking_plan import MINILM, ChunkingPlan
-    from prefect_ollama.tasks.planning.list_file import kept_list, source_display_name, unlisted
+    from prefect_ollama.tasks.planning.list_file import expand_list_file, kept_list, source_display_name
     from prefect_ollama.tasks.planning.open_beneath import LinkOnTheWay, NotRegular, hash_descriptor
     from prefect_ollama.tasks.planning.plan import Plan, make_plan
     from prefect_ollama.tasks.planning.source import Source, SourceFile, find_files, refuse_absent

@@ -28,7 +28,7 @@ LEFT_OVER_AGE_S: Final = 7 * 24 * 3600.0
 _KEPT: Final = re.compile(r"(\d+)-files-[0-9a-f]{16}\.list")
 
 
-def unlisted(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
+def expand_list_file(source: str | Sequence[str]) -> str | list[str] | Sequence[str]:
     """Return the source, or the paths in the list that it names.
 
     Raises:

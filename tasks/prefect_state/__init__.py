@@ -7,9 +7,9 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from prefect_ollama.tasks.prefect_state.assets import source_assets, table_asset
     from prefect_ollama.tasks.prefect_state.crashed_runs import (
-        UNTOLD,
+        UNREPORTED,
+        label_flow_run,
         settle_interrupted,
-        sign_flow_run,
         unfinished_task_runs,
     )
     from prefect_ollama.tasks.prefect_state.logging import MARK, OUTSIDE, RunLogger, download_log, run_logger

@@ -41,10 +41,10 @@ CHECKED_RUNS: Final = 20
 RUNS_PER_PAGE: Final = 200
 
 # A flow run gets its labels in its first second. A run of this age without labels was killed before it got them.
-UNSIGNED: Final = timedelta(minutes=1)
+UNLABELLED_AGE: Final = timedelta(minutes=1)
 
 MESSAGE: Final = "Its process ended and did not report it. A later run found this."
-UNTOLD: Final = "The flow continued after it. Its end did not reach Prefect's server in time."
+UNREPORTED: Final = "The flow continued after it. Its end did not reach Prefect's server in time."
 
 # States of a run that has not ended.
 _GOING: Final = [kind for kind in StateType if kind not in TERMINAL_STATES]
@@ -52,11 +52,11 @@ _GOING: Final = [kind for kind in StateType if kind not in TERMINAL_STATES]
 _LIVE: Final = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
-def sign_flow_run(unsigned: timedelta = UNSIGNED) -> None:
+def label_flow_run(unlabelled_age: timedelta = UNLABELLED_AGE) -> None:
     """Store the process of the current flow run in its labels, and set runs of its flow without a process to Crashed.
 
     Args:
-        unsigned: Age at which a run without these labels counts as killed.
+        unlabelled_age: Age at which a run without these labels counts as killed.
 
     Raises:
         httpx.HTTPError: The server does not answer.
@@ -74,7 +74,7 @@ def sign_flow_run(unsigned: timedelta = UNSIGNED) -> None:
             limit=RUNS_PER_PAGE,
         )
         for other in others:
-            if other.id != this.id and _is_gone(other, this, here, unsigned):
+            if other.id != this.id and _is_gone(other, this, here, unlabelled_age):
                 _crash(client, other)
 
 
@@ -86,7 +86,7 @@ def settle_interrupted(runs: Sequence[Run]) -> None:
     """
     interrupted = [run for run in runs if run.status == RUN_INTERRUPTED][-CHECKED_RUNS:]
     # Prefect may not have written the states of a run that ended just now.
-    long_ago = datetime.now(UTC) - UNSIGNED
+    long_ago = datetime.now(UTC) - UNLABELLED_AGE
     ended = [
         run for run in runs if run.status != RUN_INTERRUPTED and run.ended_at and run.ended_at < long_ago
     ][-1:]
@@ -99,7 +99,8 @@ def settle_interrupted(runs: Sequence[Run]) -> None:
                     _crash(client, flow_run)
             for run, flow_run_id in zip(ended, _ids(ended), strict=False):
                 over = _flow_runs([*TERMINAL_STATES], [flow_run_id])
-                _end_task_runs(client, over, Completed(message=UNTOLD) if run.status == RUN_DONE else None)
+                done = run.status == RUN_DONE
+                _end_task_runs(client, over, Completed(message=UNREPORTED) if done else None)
     except httpx.HTTPError as error:
         run_logger().warning("Flow runs that had been killed still seem to run in Prefect: %s", error)
 
@@ -118,14 +119,14 @@ def _ids(runs: Iterable[Run]) -> list[UUID]:
     return found
 
 
-def _is_gone(other: FlowRun, this: FlowRun, here: str, unsigned: timedelta) -> bool:
+def _is_gone(other: FlowRun, this: FlowRun, here: str, unlabelled_age: timedelta) -> bool:
     began = other.start_time or other.created or datetime.now(UTC)
     if HOST in other.labels:
         return not alive(str(other.labels[HOST]), int(other.labels[PROCESS]), here, began)
     # Another project's flow of the same name has other parameters. A deployment's run is ended by the process that
     # started it.
     ours = other.deployment_id is None and other.parameters.keys() == this.parameters.keys()
-    return ours and datetime.now(UTC) - began >= unsigned
+    return ours and datetime.now(UTC) - began >= unlabelled_age
 
 
 def _crash(client: SyncPrefectClient, flow_run: FlowRun) -> None:
