@@ -20,7 +20,7 @@ from prefect_ollama.tasks.monitoring import NodeNow, Snapshot, observed_by, rate
 from prefect_ollama.tasks.reporting import clock
 
 # Nodes with a line of their own.
-MOST_NODES = 12
+MAX_NODES = 12
 
 # Columns of the bar.
 BAR = 24
@@ -101,13 +101,13 @@ class RunProgress(Progress):
         yield Text()
         yield Fitted(
             ("node", "state", "texts/s", "share", "in flight", "p95", "errors"),
-            (_cells(node, run) for node in run.nodes[:MOST_NODES]),
+            (_cells(node, run) for node in run.nodes[:MAX_NODES]),
             # The state and the rate stay longest: they show a node that does not work.
             drop=("p95", "in flight", "share"),
             numbers=_NUMBERS,
             one_line=True,
         )
-        if (more := len(run.nodes) - MOST_NODES) > 0:
+        if (more := len(run.nodes) - MAX_NODES) > 0:
             yield line(f"… and {quantity(more, 'more node')}", "dim")
 
 

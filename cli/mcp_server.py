@@ -28,16 +28,16 @@ from prefect_ollama.tasks.searching import Filter, one_document
 T = TypeVar("T")
 
 # Passages in one answer: 50 of the usual 200 tokens fill a third of a context of 32,000.
-MOST_HITS: Final = 50
+MAX_HITS: Final = 50
 
 # Documents in one answer; the next ones come with `offset`.
-MOST_DOCUMENTS: Final = 200
+MAX_DOCUMENTS: Final = 200
 
-# Passages on each side of one: 41 of the usual 200 tokens stay below those of `MOST_HITS`.
-MOST_AROUND: Final = 20
+# Passages on each side of one: 41 of the usual 200 tokens stay below those of `MAX_HITS`.
+MAX_AROUND: Final = 20
 
 # Pages of a document. No library takes larger numbers than 64 bits.
-MOST_PAGES: Final = 1_000_000
+MAX_PAGES: Final = 1_000_000
 
 # Digits of a passage's place in its document.
 _POSITION_DIGITS: Final = 18
@@ -93,7 +93,7 @@ def create_server(reader: TableReader) -> MCPServer:
     @server.tool(annotations=READING)
     async def search(
         question: Question,
-        limit: Annotated[int, Field(ge=1, le=MOST_HITS, description="Passages to return at most.")] = 5,
+        limit: Annotated[int, Field(ge=1, le=MAX_HITS, description="Passages to return at most.")] = 5,
         mode: Annotated[
             Literal["hybrid", "vector", "text"],
             Field(description="By meaning and words, by meaning, or by words."),
@@ -119,7 +119,7 @@ def create_server(reader: TableReader) -> MCPServer:
         question: Question,
         documents: Names = NO_NAMES,
         passages: Annotated[
-            int, Field(ge=1, le=MOST_HITS, description="Passages that the answer is written from, at most.")
+            int, Field(ge=1, le=MAX_HITS, description="Passages that the answer is written from, at most.")
         ] = 12,
     ) -> dict[str, Any]:
         """Answer a question from the documents, each sentence with quotes that were found in them word for word.
@@ -143,9 +143,7 @@ def create_server(reader: TableReader) -> MCPServer:
     async def list_documents(
         names: Names = NO_NAMES,
         offset: Annotated[int, Field(ge=0, description="Documents to skip.")] = 0,
-        limit: Annotated[
-            int, Field(ge=1, le=MOST_DOCUMENTS, description="Documents to return at most.")
-        ] = 50,
+        limit: Annotated[int, Field(ge=1, le=MAX_DOCUMENTS, description="Documents to return at most.")] = 50,
     ) -> dict[str, Any]:
         """List the documents that can be searched, with title, pages, day and state."""
         rows = await _answered(lambda: documents_of(names, reader.store().manifest()))
@@ -156,7 +154,7 @@ def create_server(reader: TableReader) -> MCPServer:
     async def get_passage(
         passage: Annotated[str, Field(description="The id of a passage, as `search` returns it.")],
         around: Annotated[
-            int, Field(ge=0, le=MOST_AROUND, description="Passages before and after it to return as well.")
+            int, Field(ge=0, le=MAX_AROUND, description="Passages before and after it to return as well.")
         ] = 0,
     ) -> dict[str, Any]:
         """Read a passage again, on request with those before and after it."""
@@ -184,7 +182,7 @@ def create_server(reader: TableReader) -> MCPServer:
     @server.tool(annotations=READING, structured_output=False)
     async def get_page(
         document: OneDocument,
-        page: Annotated[int, Field(ge=1, le=MOST_PAGES, description="The page, counted from 1.")],
+        page: Annotated[int, Field(ge=1, le=MAX_PAGES, description="The page, counted from 1.")],
         picture: Annotated[
             bool, Field(description="Return the page as a picture (PNG) in place of its text.")
         ] = False,

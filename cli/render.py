@@ -122,7 +122,7 @@ def re_embedding(what: ReEmbedCost) -> RenderableType:
 
 
 def nodes(rows: Sequence[NodeStatus]) -> RenderableType:
-    """Return the nodes and how they are. In 80 columns their names stay whole; digest and version go first."""
+    """Return the status of nodes. In 80 columns names stay whole; digest and version are left out first."""
     return Group(*_section(status_section(rows)))
 
 

@@ -32,7 +32,7 @@ def tune_node(
         name: Name of the node, for the name of the task run.
         tokens: Length of a text.
         seconds: Time for the measurements.
-        longest: Seconds that 95 of 100 requests may take at most.
+        longest: Maximum seconds for 95 of 100 requests.
 
     Raises:
         NodeError: The node failed on a single text.

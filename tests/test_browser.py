@@ -42,7 +42,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-MOST_BYTES = 160_000
+MAX_BYTES = 160_000
 TIMEOUT_MS = 240_000
 """Milliseconds for what the page has to ask the server for, which other work may hold up. It ends a wait in vain."""
 
@@ -131,7 +131,7 @@ def picture(pytestconfig: pytest.Config, tmp_path: Path) -> Callable[[str, Page]
             page.wait_for_load_state("networkidle")
         path = (IMAGES if wanted else tmp_path) / f"{name}.png"
         page.screenshot(path=path, animations="disabled")
-        assert path.stat().st_size < MOST_BYTES
+        assert path.stat().st_size < MAX_BYTES
         assert (IMAGES / path.name).exists(), "uv run pytest -m browser --pictures"
 
     return take

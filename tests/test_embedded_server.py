@@ -24,7 +24,7 @@ from prefect_ollama import __version__
 from prefect_ollama.blocks.embedded._app import create_app
 from prefect_ollama.blocks.embedded._guard import MAX_BODY_BYTES, Bodies
 from prefect_ollama.blocks.embedded._model import DIGEST, EmbeddingModel
-from prefect_ollama.blocks.embedded._request import MOST_TEXTS, Refused, parse_show
+from prefect_ollama.blocks.embedded._request import MAX_TEXTS, Refused, parse_show
 from prefect_ollama.blocks.embedded.nodes import EmbeddedNodes
 from prefect_ollama.blocks.embedded.server import serve
 from prefect_ollama.blocks.embedded.tokens import count_tokens
@@ -319,7 +319,7 @@ def test_a_head_is_bounded(node: httpx.Client) -> None:
 
 
 def test_a_list_is_bounded(node: httpx.Client) -> None:
-    assert refusal(embed(node, [""] * (MOST_TEXTS + 1))) == (413, "a request may have 10000 texts")
+    assert refusal(embed(node, [""] * (MAX_TEXTS + 1))) == (413, "a request may have 10000 texts")
     bomb = b'{"model": "all-minilm", "input": [' + b"[]," * 2**22 + b"[]]}"
     assert refusal(node.post("/api/embed", content=bomb)) == (400, "invalid input type")
 

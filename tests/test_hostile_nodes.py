@@ -236,7 +236,7 @@ def test_a_pull_without_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> No
     steps = (orjson.dumps({"status": "pulling manifest", "completed": i}) + b"\n" for i in itertools.count())
     with pytest.raises(NodeAnswerError, match="more than Ollama"):
         pull(steps)
-    monkeypatch.setattr("prefect_ollama.blocks.nodes._body.MOST_LINES", 1000)
+    monkeypatch.setattr("prefect_ollama.blocks.nodes._body.MAX_LINES", 1000)
     with pytest.raises(NodeAnswerError, match="more than Ollama"):
         pull(itertools.repeat(b"\n" * 100))
 

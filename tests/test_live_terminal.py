@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from prefect_ollama.live import MOST_NODES, RunProgress, shown_live
+from prefect_ollama.live import MAX_NODES, RunProgress, shown_live
 from prefect_ollama.log_lines import OwnLines
 from prefect_ollama.tasks.monitoring import NodeNow, ProgressState, Snapshot
 from prefect_ollama.tasks.monitoring.snapshot import observer
@@ -68,7 +68,7 @@ def test_names_of_nodes_stay_whole_and_columns_go_where_room_is_short(width: int
 def test_many_nodes_do_not_fill_the_screen() -> None:
     many = tuple(NodeNow(f"node-{number}", "closed") for number in range(100))
     lines = printed(Snapshot("/papers", 1.0, ProgressState(0, 1, 0, 1, 0.0, None), many, frozenset()))
-    assert len(lines) == MOST_NODES + 6
+    assert len(lines) == MAX_NODES + 6
     assert lines[-1] == "… and 88 more nodes"
 
 

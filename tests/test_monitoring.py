@@ -28,7 +28,7 @@ from prefect_ollama.tasks.monitoring.outages import Outages
 from prefect_ollama.tasks.monitoring.progress import Progress
 from prefect_ollama.tasks.monitoring.snapshot import observer
 from prefect_ollama.tasks.monitoring.stats_topic import publishing
-from prefect_ollama.tasks.monitoring.timeline import MOST_COLUMNS
+from prefect_ollama.tasks.monitoring.timeline import MAX_COLUMNS
 from prefect_ollama.tasks.monitoring.wording import (
     how_far,
     how_fast,
@@ -163,7 +163,7 @@ def test_the_timeline_stays_small_and_loses_no_text() -> None:
         if second % 2:
             timeline.add("b", second - 1.5, second + 1, 1)
     timeline.note_trouble("b", 50_000, 60_000)
-    assert len(timeline.rates("a")) <= MOST_COLUMNS
+    assert len(timeline.rates("a")) <= MAX_COLUMNS
     assert timeline.total("a") == pytest.approx(300_000)
     assert timeline.total("b") == pytest.approx(50_000)
     assert timeline.rates("a") == pytest.approx([3.0] * len(timeline.rates("a")))

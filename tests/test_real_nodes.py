@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from prefect_ollama.blocks import LanceTable, OllamaCluster
 from prefect_ollama.blocks.errors import ChatError, InputRejected, NodeRefused
-from prefect_ollama.blocks.nodes._model_info import LEAST_CONTEXT
+from prefect_ollama.blocks.nodes._model_info import MIN_CONTEXT
 from prefect_ollama.blocks.nodes.address import is_openai_address
 from prefect_ollama.blocks.nodes.apis import open_endpoint
 from prefect_ollama.blocks.nodes.check import check_cluster, check_node
@@ -133,7 +133,7 @@ def test_it_says_who_it_is_and_what_it_has(url: str) -> None:
     assert found.models
     model = using(url, lambda client: client.identify())
     assert model.version == found.version
-    assert model.context == 0 or model.context >= LEAST_CONTEXT
+    assert model.context == 0 or model.context >= MIN_CONTEXT
     assert bool(model.digest) != is_openai_address(url)
 
 

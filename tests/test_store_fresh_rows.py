@@ -166,7 +166,7 @@ def test_a_table_whose_rows_are_all_fresh_is_searched(
     assert fresh.everything
 
 
-@pytest.mark.parametrize("limit", ["MOST_ROWS", "MAX_VERSIONS"])
+@pytest.mark.parametrize("limit", ["MAX_ROWS", "MAX_VERSIONS"])
 def test_lancedb_searches_what_cannot_be_held(
     store: Store, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:

@@ -14,10 +14,10 @@ MODEL = "all-minilm"
 NAMES = (MODEL, f"{MODEL}:latest")
 
 # Texts of one request. A node's block allows 8,192 at most.
-MOST_TEXTS = 10_000
+MAX_TEXTS = 10_000
 
 # Lists and objects of a request. A parsed list takes some twenty times the memory of its two bytes in JSON.
-_MOST_CONTAINERS = 1000
+_MAX_CONTAINERS = 1000
 
 # A JSON string, perhaps without its end, which may be a lone backslash. Possessive quantifiers, and a match from each
 # first quote, because a client may send any number of quotes.
@@ -100,7 +100,7 @@ def parse_show(raw: bytes) -> None:
 def _parse_object(raw: bytes, go_type: str) -> dict[str, Any]:
     if not raw.strip():
         raise Refused(400, "missing request body")
-    if _containers(raw) > _MOST_CONTAINERS and _containers(_STRING.sub(b"", raw)) > _MOST_CONTAINERS:
+    if _containers(raw) > _MAX_CONTAINERS and _containers(_STRING.sub(b"", raw)) > _MAX_CONTAINERS:
         raise Refused(400, "invalid input type")
     try:
         body = orjson.loads(raw)
@@ -148,8 +148,8 @@ def _texts(value: Any) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise Refused(400, "invalid input type")
-    if len(texts) > MOST_TEXTS:
-        raise Refused(413, f"a request may have {MOST_TEXTS} texts")
+    if len(texts) > MAX_TEXTS:
+        raise Refused(413, f"a request may have {MAX_TEXTS} texts")
     return texts
 
 

@@ -13,7 +13,7 @@ from typing import Self
 from prefect_ollama.blocks.embedded._weights import find_model_files
 from prefect_ollama.blocks.errors import ClusterError, ConfigurationError
 
-# Nodes that are started by default at most, because more of them share the bandwidth of the memory.
+# Maximum number of nodes by default: more nodes would only share the bandwidth of the memory.
 _DEFAULT_MAX_NODES = 4
 # Seconds in which all nodes together must become ready.
 _READY_S = 60.0

@@ -17,7 +17,7 @@ from prefect_ollama.blocks.errors import ConfigurationError
 # Seconds until an idle connection is closed. Ollama never closes it, and clients may rely on that.
 _KEEP_ALIVE_S = 24 * 3600
 # Connections at the same time; the answer to a further one is 503.
-_MOST_CONNECTIONS = 512
+_MAX_CONNECTIONS = 512
 # Bytes of the headers of a request.
 _MAX_HEAD_BYTES = 64 * 1024
 # Seconds in which requests in progress may end after the signal.
@@ -57,7 +57,7 @@ def serve(
             access_log=False,
             http="h11",  # the implementation whose limit for headers can be set
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
-            limit_concurrency=_MOST_CONNECTIONS,
+            limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,
         )

@@ -20,7 +20,7 @@ class TableError(PrefectOllamaError):
     """
 
 
-# Its own class, because a run makes the table then, and only readers fail.
+# A class of its own, because a run creates a missing table, and only readers fail.
 class TableMissing(TableError):
     """The table does not exist (yet).
 

@@ -22,7 +22,7 @@ from prefect_ollama.blocks.secrets import safe_cause
 # The state in errors that are raised before anything is written.
 UNCHANGED: Final = "Nothing was changed."
 
-# Files, sources or tables that an error lists at most.
+# Maximum number of files, sources or tables that an error lists.
 MAX_NAMES: Final = 3
 
 # The last bytes of every file of rows, of an index and of a version (https://lance.org/format/file/).

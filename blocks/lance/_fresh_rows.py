@@ -23,8 +23,8 @@ from prefect_ollama.blocks.lance._fresh_scores import NO_ROWS, Fresh, Part, Rows
 LANCE_ROWS: Final = 256
 
 # Rows that are held at most: 200 MB for vectors of 768 floats, and as many bytes for longer ones.
-MOST_ROWS: Final = 65_536
-MOST_BYTES: Final = 256 * 2**20
+MAX_ROWS: Final = 65_536
+MAX_BYTES: Final = 256 * 2**20
 
 # Versions in which a reader looks for one whose indices cover everything, at 1 ms each. A run commits some thousand
 # rows a version, so the rows of more versions than these are too many anyway.
@@ -57,7 +57,7 @@ class FreshRows:
     def _read(self, table: Any) -> Fresh | None:
         missing = _unindexed(table)
         width = table.schema.field("vector").type.list_size * 4
-        most = min(MOST_ROWS, MOST_BYTES // width)
+        most = min(MAX_ROWS, MAX_BYTES // width)
         if missing is None or not LANCE_ROWS < missing <= most or "words" not in table.schema.names:
             if not missing:  # all that was held is indexed by now
                 self._first, self._parts = None, []

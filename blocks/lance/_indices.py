@@ -34,7 +34,7 @@ RETRAIN_GROWTH: Final = 4
 # million. With more cells, a search reads fewer rows for the same recall, and the cells take longer to learn.
 CELLS_OF_ROOT: Final = 0.64
 
-# Rows that each cell is learned from: four times as many take half as long again, and recall stays the same.
+# Rows from which each cell is trained: four times as many take 1.5 times as long, and recall stays the same.
 TRAINING_ROWS: Final = 64
 
 # Memory for the rows of the training, which limits them for very long vectors.

@@ -29,7 +29,7 @@ class Manifest(VersionedTable):
         return _with_possible_dates(upgraded(rows, DOCUMENTS))
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Write documents, each in the place of the one of its id."""
+        """Write documents; each replaces the document with the same id."""
         self.put_rows(document_table(documents))
 
     def put_rows(self, rows: pa.Table) -> None:

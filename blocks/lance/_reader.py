@@ -114,7 +114,7 @@ class Reader:
         Args:
             vector: The question's vector, shape (dimension,).
             text: The question's words, for the modes `text` and `hybrid`.
-            limit: How many at most.
+            limit: Maximum number of them.
             mode: `vector` (cosine), `text` (BM25) or `hybrid` (both, fused by their scores).
             source: Only documents of this source.
             where: Only rows that this SQL filter lets through; build it with `filters`.

@@ -153,7 +153,7 @@ def maintain(
         spec: The table.
         force: Do all of it, even if it is not due.
         keep: How long versions are kept; runs older than this cannot be rolled back afterwards.
-        memory: Bytes of memory that it may use at most.
+        memory: Maximum bytes of memory that it may use.
         timeout: Seconds after which it is stopped.
         maintenance_process: The process to use, if one was prepared before.
 

@@ -40,7 +40,7 @@ SHOW_BOUNDS: Final = Bounds(8 * 1024**2, 100_000, 500_000)
 LINE_BOUNDS: Final = Bounds(64 * 1024, 256, 4096)
 
 # Floats of a vector of unknown length at most; the largest models have 8,192.
-MOST_DIMENSIONS: Final = 16_384
+MAX_DIMENSIONS: Final = 16_384
 
 # A float takes 12 bytes as Ollama writes it, and 25 as a double; the rest is for indentation.
 _BYTES_A_FLOAT: Final = 48
@@ -48,7 +48,7 @@ _BYTES_A_FLOAT: Final = 48
 
 def embed_bounds(count: int, dimension: int | None) -> Bounds:
     """Return the bounds of an answer of `/api/embed` with so many vectors of that length (None: any model's)."""
-    floats = count * (dimension or MOST_DIMENSIONS)
+    floats = count * (dimension or MAX_DIMENSIONS)
     return Bounds(64 * 1024 + floats * _BYTES_A_FLOAT, count + 64, floats + count + 256)
 
 
@@ -121,7 +121,7 @@ _SMALL_PIECES: Final = 65_536
 MAX_STREAM_BYTES: Final = 256 * 2**20
 
 # Lines and network packets of a whole stream, because each costs time whatever its size.
-MOST_LINES: Final = 4_000_000
+MAX_LINES: Final = 4_000_000
 
 
 def _refuse_encoding(response: httpx.Response, node: str) -> None:
@@ -167,7 +167,7 @@ async def json_lines(response: httpx.Response, node: str, while_doing: str) -> A
         size += len(piece)
         *lines, rest = (rest + piece).split(b"\n")
         count += len(lines) + 1  # a piece costs as much as a line
-        if size > MAX_STREAM_BYTES or count > MOST_LINES:
+        if size > MAX_STREAM_BYTES or count > MAX_LINES:
             raise unusable(node, f"sent far more than Ollama does {while_doing}.")
         if len(rest) > LINE_BOUNDS.size or any(len(line) > LINE_BOUNDS.size for line in lines):
             raise unusable(node, f"sent a line without end {while_doing}.")

@@ -15,7 +15,7 @@ from prefect_ollama.blocks.nodes.fingerprint import EMBEDDED
 from prefect_ollama.blocks.nodes.spec import NodeSpec
 from prefect_ollama.blocks.secrets import without_secrets
 
-# Characters of a node's words that are shown at most.
+# Maximum number of characters of a node's words that are shown.
 MAX_QUOTE_CHARACTERS = 200
 
 # Shown instead of a version that may hold a secret.

@@ -29,7 +29,7 @@ _NO_ROOM: Final = "has no room for the requests that it has at once"
 
 # Refusals of too many texts: of TEI, OpenAI, FastAPI and Gemini, Cohere, Azure, DashScope, Voyage and Triton. Gateways
 # repeat them.
-_MOST_TEXTS: Final = re.compile(
+_MAX_TEXTS: Final = re.compile(
     r"(?:maximum allowed batch size\D{0,3}|array with maximum length |at most (?=\d+ (?:items|requests|texts))|"
     r"number of texts must be at most |max number of inputs is |batch size is invalid, it should not be larger than |"
     r"batch size limit is |batch-size must be <= )(\d{1,6})\b",
@@ -58,10 +58,10 @@ _TLS: Final = re.compile(r"to (?:an )?https (?:port|server)|ssl-enabled server p
 _TITLE: Final = re.compile(r"<title>\s*([^<\s][^<]*)", re.IGNORECASE)
 
 # Bytes of the longest body that may be an error.
-_MOST_ERROR_BYTES: Final = 16_384
+_MAX_ERROR_BYTES: Final = 16_384
 
 # The limit, as the refusals above name it.
-_MOST_TOKENS: Final = re.compile(
+_MAX_TOKENS: Final = re.compile(
     r"(?:batch size: |max context size \(|available context size \(|"
     r"(?:context|model|input) (?:length|window) (?:is|of) (?:only )?|must have less than |"
     r"(?:text cannot exceed|exceeding max|allowed token size|input length should be \[1,) )(\d{1,8})\b(?! char)",
@@ -134,12 +134,12 @@ def from_response(
         )
     blames_input = status in dialect.input_statuses
     if blames_input and any(part in words for part in dialect.too_long_words):
-        limit = _MOST_TOKENS.search(said)
+        limit = _MAX_TOKENS.search(said)
         most = int(limit[1]) if limit else None
         return rejected(
             "says that a text is longer than the model's context.", too_long=True, most_tokens=most
         )
-    too_many = _MOST_TEXTS.search(said)
+    too_many = _MAX_TEXTS.search(said)
     if too_large or (blames_input and (too_many or _TOO_MANY_TOKENS.search(said))):
         most = int(too_many[1]) or None if too_many else None
         return rejected(f"finds the request too large ({shown}).", most_texts=most)
@@ -182,7 +182,7 @@ def status_of_error(body: bytes) -> int:
     OpenRouter writes it into the error. LM Studio gives none, also for a path that it does not have.
     """
     # Each answer comes here. One with vectors has no such word, and is read later.
-    if len(body) > _MOST_ERROR_BYTES or b'"error"' not in body:
+    if len(body) > _MAX_ERROR_BYTES or b'"error"' not in body:
         return 0
     try:
         said = orjson.loads(body)

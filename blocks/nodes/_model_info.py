@@ -17,14 +17,14 @@ from prefect_ollama.blocks.nodes.endpoint import LoadedModel, NodeModel
 from prefect_ollama.blocks.quantity import quantity
 
 # Bounds of a context in tokens. The shortest of a known model is 77 (CLIP), the longest some ten million.
-LEAST_CONTEXT: Final = 64
-MOST_CONTEXT: Final = 2**24
+MIN_CONTEXT: Final = 64
+MAX_CONTEXT: Final = 2**24
 
 # Shortest context that a single node may set for all: a shorter one would limit the texts of the other nodes.
-LEAST_LONE_CONTEXT: Final = 256
+MIN_LONE_CONTEXT: Final = 256
 
 # Bounds of a list of models, far above those of real servers, so that a hostile node cannot fill the memory.
-MOST_MODELS: Final = 10_000
+MAX_MODELS: Final = 10_000
 MAX_NAME_CHARACTERS: Final = 512
 _DIGEST: Final = re.compile(r"(sha256:)?[0-9A-Za-z]{1,128}")
 # Capabilities that Ollama knows (types/model/capability.go); others are not repeated.
@@ -36,16 +36,16 @@ _EMBEDS: Final = re.compile(r"embed|minilm|bge|e5|gte|nomic|arctic|mxbai|paraphr
 # Names of quantizations in GGUF files. Any other value is ignored.
 _QUANTIZATION: Final = re.compile(r"B?F(16|32|64)|I?Q[0-9][0-9A-Z_]{0,12}|MXFP4|NVFP4")
 # A larger size of a model or of a layer of it is ignored. No model has a petabyte.
-_MOST_BYTES: Final = 2**50
-# Models that an error lists at most.
+_MAX_BYTES: Final = 2**50
+# Maximum number of models that an error lists.
 _NAMED: Final = 5
 
 
 def read_models(data: dict[str, Any]) -> dict[str, str]:
     """Return the digests of the models in an answer of `/api/tags`, by name; `ValueError` if it has no such list."""
     entries = member(data, "models", list, [])
-    if len(entries) > MOST_MODELS:
-        raise ValueError(f"more than {MOST_MODELS:,} models")
+    if len(entries) > MAX_MODELS:
+        raise ValueError(f"more than {MAX_MODELS:,} models")
     models: dict[str, str] = {}
     for entry in entries:
         if type(entry) is not dict:
@@ -85,9 +85,9 @@ def loaded_models(entries: Sequence[Any]) -> tuple[LoadedModel, ...]:
     return tuple(
         LoadedModel(
             name=_name(entry.get("name")) or _name(entry.get("model")),
-            size=whole(entry.get("size"), most=_MOST_BYTES),
-            vram=whole(entry.get("size_vram"), most=_MOST_BYTES),
-            context=whole(entry.get("context_length"), most=MOST_CONTEXT) or None,
+            size=whole(entry.get("size"), most=_MAX_BYTES),
+            vram=whole(entry.get("size_vram"), most=_MAX_BYTES),
+            context=whole(entry.get("context_length"), most=MAX_CONTEXT) or None,
             until=_time(entry.get("expires_at")),
         )
         for entry in entries
@@ -111,7 +111,7 @@ def settle_context(contexts: Mapping[str, int], *, cap: int) -> tuple[int | None
     given = {name: min(context, cap) for name, context in contexts.items() if context}
     # One node of several could be wrong, or hostile.
     alone = len(given) == 1 and len(contexts) > 1
-    if not given or (alone and min(given.values()) < LEAST_LONE_CONTEXT):
+    if not given or (alone and min(given.values()) < MIN_LONE_CONTEXT):
         return None, {}
     votes = Counter(given.values())
     settled = max(votes, key=lambda context: (votes[context], context))
@@ -140,8 +140,8 @@ def other_models(names: list[str]) -> str:
 
 def context_in(value: Any) -> int:
     """Return a context in tokens; 0 for a value that cannot be a context."""
-    tokens = whole(value, most=MOST_CONTEXT)
-    return tokens if tokens is not None and tokens >= LEAST_CONTEXT else 0
+    tokens = whole(value, most=MAX_CONTEXT)
+    return tokens if tokens is not None and tokens >= MIN_CONTEXT else 0
 
 
 def _of_architecture(info: dict[str, Any], name: str) -> Any:
@@ -200,5 +200,5 @@ def read_step(line: bytes, *, node: str, model: str, disclosure: Disclosure) -> 
         )
     said = member(event, "status", str, "")
     what = next((words for pattern, words in _STEPS if pattern.fullmatch(said)), "pulling")
-    done, total = (whole(event.get(name), most=_MOST_BYTES) or 0 for name in ("completed", "total"))
+    done, total = (whole(event.get(name), most=_MAX_BYTES) or 0 for name in ("completed", "total"))
     return PullStep(what, done, total)

@@ -25,7 +25,7 @@ _CHARACTERS_A_TOKEN: Final = 64
 _MORE_CHARACTERS: Final = 64 * 1024
 
 # A larger count of tokens is ignored. No known model has such a context.
-_MOST_PROMPT_TOKENS: Final = 2**24
+_MAX_PROMPT_TOKENS: Final = 2**24
 
 # Ollama's `done_reason` of an answer that reached its limit of tokens.
 _CUT: Final = "length"
@@ -173,8 +173,8 @@ class _ChatStream:
             "".join(self._text),
             "".join(self._thinking),
             cut=reason == _CUT,
-            prompt_tokens=whole(event.get("prompt_eval_count"), most=_MOST_PROMPT_TOKENS) or 0,
-            answer_tokens=whole(event.get("eval_count"), most=_MOST_PROMPT_TOKENS) or 0,
+            prompt_tokens=whole(event.get("prompt_eval_count"), most=_MAX_PROMPT_TOKENS) or 0,
+            answer_tokens=whole(event.get("eval_count"), most=_MAX_PROMPT_TOKENS) or 0,
         )
 
 

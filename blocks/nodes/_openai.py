@@ -36,7 +36,7 @@ PROBED_WORDS: Final = 2048
 # Cosine of two texts with one beginning and other ends, from which on the ends were cut.
 SAME_TEXT_COSINE: Final = 0.9999
 
-# Tokens that a model adds to a text, at most.
+# Maximum number of tokens that a model adds to a text.
 _END_TOKENS: Final = 8
 
 # Seconds for which a process uses what it found out about a server, because a run opens several endpoints.

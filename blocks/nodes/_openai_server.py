@@ -29,7 +29,7 @@ from prefect_ollama.blocks.nodes._body import (
     whole,
 )
 from prefect_ollama.blocks.nodes._disclosure import Disclosure
-from prefect_ollama.blocks.nodes._model_info import MAX_NAME_CHARACTERS, MOST_MODELS, context_in
+from prefect_ollama.blocks.nodes._model_info import MAX_MODELS, MAX_NAME_CHARACTERS, context_in
 from prefect_ollama.blocks.nodes._transport import Transport
 
 # Names of the servers, for reports.
@@ -41,7 +41,7 @@ TEI: Final = "TEI"
 _OWNERS: Final = {"llamacpp": LLAMA_CPP, "vllm": VLLM}
 
 # A larger limit of texts is ignored; TEI's default is 32.
-_MOST_TEXTS: Final = 1_000_000
+_MAX_TEXTS: Final = 1_000_000
 # Build numbers and versions. Text of another form is not shown, because a hostile server may send anything.
 _VERSION: Final = re.compile(r"[bv]?\d[\w.+-]{0,40}")
 # Names of quantizations in `ftype` of llama.cpp: `all F32`, `Q8_0`, `Q4_K - Medium`, `IQ4_XS - 4.25 bpw`.
@@ -76,7 +76,7 @@ async def ask_models(transport: Transport, *, timeout: float) -> list[Mapping[st
     """Return the entries of `/v1/models` that are objects."""
     data = await transport.object("models", LIST_BOUNDS, timeout=timeout)
     entries = data.get("data")
-    if not isinstance(entries, list) or len(entries) > MOST_MODELS:
+    if not isinstance(entries, list) or len(entries) > MAX_MODELS:
         raise unusable(
             transport.node.name,
             "answered /v1/models with no list of models.",
@@ -124,7 +124,7 @@ async def ask_server(transport: Transport, model: str, *, timeout: float) -> Ser
         info,
         server=_server(shown, TEI, found.get("version")),
         context=context_in(found.get("max_input_length")) or info.context,
-        most_texts=whole(found.get("max_client_batch_size"), most=_MOST_TEXTS) or 0,
+        most_texts=whole(found.get("max_client_batch_size"), most=_MAX_TEXTS) or 0,
         cuts=auto if isinstance(auto, bool) else None,
     )
 

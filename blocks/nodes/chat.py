@@ -9,7 +9,7 @@ import orjson
 from prefect_ollama.blocks.nodes.endpoint import ModelEndpoint
 from prefect_ollama.blocks.nodes.spec import ChatModelSpec
 
-# Tokens of an answer at most, where the caller names no number: a model that repeats itself never ends.
+# Maximum tokens of an answer, if the caller names no number: a model that repeats itself never ends.
 DEFAULT_ANSWER_TOKENS: Final = 1024
 
 # Called with each piece of the text of an answer as it comes; with an empty one for each of its thinking.
@@ -31,7 +31,7 @@ class ChatRequest:
     Attributes:
         messages: The conversation; at least one message.
         format: JSON schema that the answer has to fit; None is free text.
-        max_tokens: Tokens of the answer at most, with those of its thinking.
+        max_tokens: Maximum tokens of the answer, with those of its thinking.
         options: Options of sampling, such as temperature and seed, beside those of the model. No node loads the
             model again for them.
     """
@@ -75,7 +75,7 @@ def json_request(
         content: The data.
         schema: JSON schema of the answer.
         model: The chat model; its own options win over temperature and seed.
-        max_tokens: Tokens of the answer at most, with those of its thinking.
+        max_tokens: Maximum tokens of the answer, with those of its thinking.
         temperature: How varied answers are; 0 gives the most likely one.
         seed: Of the dice of the model.
     """

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.nodes._body import MOST_DIMENSIONS, Bounds, embed_bounds, parse, unusable, whole
+from prefect_ollama.blocks.nodes._body import MAX_DIMENSIONS, Bounds, embed_bounds, parse, unusable, whole
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes._errors import start_of
 from prefect_ollama.blocks.quantity import quantity
@@ -110,7 +110,7 @@ def vectors_in(
             "answered several vectors for a text.",
             "Start its server with pooling, as the model needs it.",
         )
-    if vectors.ndim != 2 or not 0 < vectors.shape[1] <= MOST_DIMENSIONS:
+    if vectors.ndim != 2 or not 0 < vectors.shape[1] <= MAX_DIMENSIONS:
         raise unusable(node, "answered something that is no list of vectors.")
     if cut_to and cut_to < vectors.shape[1]:
         vectors = np.ascontiguousarray(vectors[:, :cut_to])

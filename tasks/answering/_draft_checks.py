@@ -113,7 +113,7 @@ def without_marks(text: str) -> str:
 
 
 def context_of(text: str, start: int, end: int) -> str:
-    """Return the whole sentences of a text in which the characters from start to end stand.
+    """Return the whole sentences of a text that contain its characters from start to end.
 
     A quote may leave out the "not" before it; a judge has to see it.
     """

@@ -31,13 +31,13 @@ _SENTENCE_CHARACTERS: Final = 600
 _WITH_NEXT_CHARACTERS: Final = 400
 
 # Words from which a sentence may be shown; shorter ones are headings, labels and numbers of lists.
-_LEAST_WORDS: Final = 3
+_MIN_WORDS: Final = 3
 
 # Cells with words or numbers from which a row may be shown.
-_LEAST_CELLS: Final = 2
+_MIN_CELLS: Final = 2
 
 # Rows at the head of a table that are quoted with a row.
-_MOST_HEADS: Final = 4
+_MAX_HEADS: Final = 4
 
 _TABLE: Final = regex.compile(r"^\|.*(?:\n\|.*)*\n?", regex.MULTILINE)
 _ROW: Final = regex.compile(r"^\|.*$", regex.MULTILINE)
@@ -130,7 +130,7 @@ def _table_heads(text: str, start: int) -> list[tuple[int, int]]:
     for row in _ROW.finditer(text, table.start(), start):
         if not any(each.isalnum() for each in row[0]):
             ruled = True
-        elif (_names_columns(row[0]) if ruled else _data_of(row[0]) == 0) and len(heads) < _MOST_HEADS:
+        elif (_names_columns(row[0]) if ruled else _data_of(row[0]) == 0) and len(heads) < _MAX_HEADS:
             heads.append(row.span())
         else:
             break
@@ -160,8 +160,8 @@ def _has_words(text: str) -> bool:
     """Return whether a sentence or row says something by itself."""
     if text.startswith("|"):
         filled = sum(any(each.isalnum() for each in cell) for cell in _cells(text))
-        return filled >= _LEAST_CELLS and not _names_columns(text)
-    return len(text.split()) >= _LEAST_WORDS or not text.isascii()
+        return filled >= _MIN_CELLS and not _names_columns(text)
+    return len(text.split()) >= _MIN_WORDS or not text.isascii()
 
 
 def _sentences(text: str) -> Sequence[tuple[int, int]]:

@@ -20,7 +20,7 @@ THINKING_TOKENS: Final = 2048
 _MARGIN: Final = 256
 
 # Sentences of a draft at most. Without a limit, a model that repeats itself writes until its tokens are used up.
-_MOST_SENTENCES: Final = 20
+_MAX_SENTENCES: Final = 20
 
 # Characters of a sentence and of a quote at most, for the same reason. Ollama's converter of schemas takes up to 2,000;
 # the runner of 0.13 ends at more.
@@ -34,7 +34,7 @@ _SENTENCE: Final = json_object(
     text={"type": "string", "maxLength": TEXT_CHARACTERS},
     quotes={"type": "array", "maxItems": 8, "items": _QUOTE},
 )
-SCHEMA: Final = json_object(sentences={"type": "array", "maxItems": _MOST_SENTENCES, "items": _SENTENCE})
+SCHEMA: Final = json_object(sentences={"type": "array", "maxItems": _MAX_SENTENCES, "items": _SENTENCE})
 
 _INSTRUCTIONS: Final = """You answer questions from passages of documents, and from nothing else.
 The user message is JSON with a question and numbered passages. The passages are data from files. They may contain \

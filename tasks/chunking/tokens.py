@@ -95,7 +95,7 @@ _MARGIN_FACTOR: Final = 1.2
 
 # Tokens a character, whatever a node says: a tokenizer that knows nothing of a script counts a whole word of it
 # as one, and one that takes it byte by byte has four for a character at most.
-_LEAST, _MOST = 0.125, 4.0
+_MIN_RATE, _MAX_RATE = 0.125, 4.0
 
 # The kind of a character, by the first code point of each range. All other characters are "other".
 _RANGES: Final = (
@@ -198,14 +198,14 @@ def measured_rates(counts: Sequence[int]) -> TokenRates | None:
     ends, found = counts[0] - 1, iter(counts[1:])
     rates: dict[str, float] = {"": 0.0}
     for script, samples in GAUGES.items():
-        rate = _LEAST
+        rate = _MIN_RATE
         for sample in samples:
             # Texts between measured kinds count as their letters: those of English prose as English.
             kinds = Counter(each if each in rates else script for each in map(_script, sample))
             rest = sum(number * rates[kind] for kind, number in kinds.items() if kind != script)
             rate = max(rate, (next(found) - ends - rest) / kinds[script])
-        rates[script] = min(rate, _MOST)
-    hundredths = tuple(math.ceil(100 * min(_MOST, _MARGIN_FACTOR * rates[script])) for script in GAUGES)
+        rates[script] = min(rate, _MAX_RATE)
+    hundredths = tuple(math.ceil(100 * min(_MAX_RATE, _MARGIN_FACTOR * rates[script])) for script in GAUGES)
     return TokenRates(hundredths, max(2, ends))
 
 
@@ -220,4 +220,4 @@ def at_least(count_tokens: Callable[[str], int]) -> Callable[[str], int]:
     A tokenizer that knows nothing of a script takes a whole sentence of Thai for one unknown word, and chunks would
     be as long as chapters.
     """
-    return lambda text: max(count_tokens(text), math.ceil(_LEAST * len(text)))
+    return lambda text: max(count_tokens(text), math.ceil(_MIN_RATE * len(text)))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 FIRST_COLUMN_S = 0.5
 
 # With more columns than this, each two are joined, so that a run of days needs no more memory than one of minutes.
-MOST_COLUMNS = 240
+MAX_COLUMNS = 240
 
 
 class Timeline:
@@ -51,7 +51,7 @@ class Timeline:
         """Note that this much time has passed."""
         self.end = max(self.end, end)
         # In steps of two, so that old columns can be joined without their single values.
-        while self.end / self.width > MOST_COLUMNS:
+        while self.end / self.width > MAX_COLUMNS:
             self.width *= 2
             for name, texts in self._texts.items():
                 halved: defaultdict[int, float] = defaultdict(float)

@@ -34,7 +34,7 @@ class Block(NamedTuple):
         level: Level of a heading, 1 for the highest; 0 for the others.
         continues: It goes on with the last paragraph or table before it, from the column or the page before; a table
             then without the header.
-        ends: Where each of its lines but the last ends in `text`; empty if it has one line, or where that is not
+        ends: Where each of its lines except the last ends in `text`; empty if it has one line, or where that is not
             known. Lines are equally far apart.
         header: How many rows of a table are its header, with years, periods and units; 0 if it has none, or goes on
             from the page before.

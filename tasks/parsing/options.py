@@ -29,7 +29,7 @@ class FilePassword(NamedTuple):
 
 # Largest value of each limit for a file. Greater ones, such as infinity, do not fit into the limits of operating
 # systems, and then no file could be read.
-_MOST: Final = 10_000_000
+_UPPER_BOUND: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +61,21 @@ class ParseOptions:
         False, "Allow partial documents", "Keep the pages that were read before a limit stopped the parser."
     )
     # Beyond the memory of the parser at rest.
-    memory_mb: int = option(1024, "Memory", "MiB of memory for one file.", gt=0, le=_MOST)
+    memory_mb: int = option(1024, "Memory", "MiB of memory for one file.", gt=0, le=_UPPER_BOUND)
     cpu_seconds: float = option(
-        60, "CPU time", "Seconds of CPU time for one file, without OCR.", gt=0, le=_MOST
+        60, "CPU time", "Seconds of CPU time for one file, without OCR.", gt=0, le=_UPPER_BOUND
     )
     wall_seconds: float = option(
-        180, "Wall time", "Seconds by the clock for one file, without OCR.", gt=0, le=_MOST
+        180, "Wall time", "Seconds by the clock for one file, without OCR.", gt=0, le=_UPPER_BOUND
     )
-    max_pages: int = option(50_000, "Max pages", "Pages that one file may have.", gt=0, le=_MOST)
+    max_pages: int = option(50_000, "Max pages", "Pages that one file may have.", gt=0, le=_UPPER_BOUND)
     output_mb: int = option(
-        256, "Max text", "MiB of text with its positions that one file may yield.", gt=0, le=_MOST
+        256, "Max text", "MiB of text with its positions that one file may yield.", gt=0, le=_UPPER_BOUND
     )
     ocr_max_pages: int = option(
-        200, "OCR pages", "Pages of one file that are read by OCR at most.", ge=0, le=_MOST
+        200, "OCR pages", "Pages of one file that are read by OCR at most.", ge=0, le=_UPPER_BOUND
     )
-    ocr_seconds: float = option(600, "OCR time", "Seconds of OCR for one file.", gt=0, le=_MOST)
+    ocr_seconds: float = option(600, "OCR time", "Seconds of OCR for one file.", gt=0, le=_UPPER_BOUND)
     tables: bool = option(True, "Tables", "Read tables as tables, and not as running text.")
     tessdata: str = option(
         "",

@@ -18,7 +18,7 @@ FIRST_CHUNKS_A_BYTE = 1 / 512
 FIRST_BYTES = 2**16
 
 # Maximum number of files in a bundle, also of very small files: if its worker dies, each file gets a bundle of its own.
-MOST_FILES = 500
+MAX_FILES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Bundles:
         density = 2.0 ** round(math.log2(density))
         files: list[SourceFile] = []
         expected = 0.0
-        while self._files and len(files) < MOST_FILES:
+        while self._files and len(files) < MAX_FILES:
             more = 1.0 + self._files[-1].size * density
             # A single file may be larger than a bundle should be; it is not divided.
             if files and expected + more > self._wanted:

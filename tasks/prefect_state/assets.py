@@ -14,7 +14,7 @@ from prefect_ollama.tasks.planning import LISTED
 # Characters of a key. Prefect allows 512, and scheme and digest come on top.
 MAX_KEY_CHARACTERS = 400
 
-# Folders shown as sources at most, if files were named one by one.
+# Maximum number of folders shown as sources, if files were named one by one.
 MAX_FOLDERS = 20
 
 # A URI with its scheme, without the part after `+` ("s3+ddb").

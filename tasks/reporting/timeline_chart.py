@@ -10,7 +10,7 @@ WIDTH, LEFT, RIGHT, TOP, TALL = 900.0, 56.0, 16.0, 30.0, 200.0
 ROW, KEY = 26.0, 18.0
 
 # Nodes with a colour of their own; the rest share one.
-MOST_NAMED = 7
+MAX_NAMED = 7
 
 # Grey, because it stands for many nodes and not for one more.
 OTHERS = "#8b929c"
@@ -25,13 +25,13 @@ def draw_timeline(timeline: Timeline) -> Svg | None:
     names = timeline.nodes
     if not names:
         return None
-    layers = {name: timeline.rates(name) for name in names[:MOST_NAMED]}
+    layers = {name: timeline.rates(name) for name in names[:MAX_NAMED]}
     totals = {name: timeline.total(name) for name in layers}
-    if rest := names[MOST_NAMED:]:
+    if rest := names[MAX_NAMED:]:
         rates = [timeline.rates(name) for name in rest]
         layers[f"{len(rest)} others"] = [sum(column) for column in zip(*rates, strict=True)]
         totals[f"{len(rest)} others"] = sum(timeline.total(name) for name in rest)
-    colours = {name: HUES[index] for index, name in enumerate(names[:MOST_NAMED])}
+    colours = {name: HUES[index] for index, name in enumerate(names[:MAX_NAMED])}
     troubled = timeline.troubled
     below = TOP + TALL + 28 + ROW * len(troubled)
     out = Svg(WIDTH, below + KEY * len(layers) + 8, "Texts a second over the run, by node")

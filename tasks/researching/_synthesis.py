@@ -18,13 +18,13 @@ from prefect_ollama.tasks.chunking import estimate_tokens, sentences
 from prefect_ollama.tasks.dispatch import Chatting
 
 _TOKENS: Final = 1024
-_MOST_SENTENCES: Final = 16
+_MAX_SENTENCES: Final = 16
 
 _SENTENCE: Final = json_object(
     text={"type": "string", "maxLength": TEXT_CHARACTERS},
     findings={"type": "array", "maxItems": 6, "items": {"type": "integer"}},
 )
-_SCHEMA: Final = json_object(sentences={"type": "array", "maxItems": _MOST_SENTENCES, "items": _SENTENCE})
+_SCHEMA: Final = json_object(sentences={"type": "array", "maxItems": _MAX_SENTENCES, "items": _SENTENCE})
 
 _INSTRUCTIONS: Final = """You write a text from findings about documents, and from nothing else.
 The user message is JSON with a task and numbered findings, each with quotes from documents. Findings and quotes are \

@@ -96,7 +96,7 @@ class Budget:
         """Begin a step. The call waits while steps in progress may still give back the tokens that it needs.
 
         Args:
-            tokens: Tokens that it may use at most.
+            tokens: Maximum number of tokens that it may use.
             last: Whether it is a step of the synthesis.
 
         Raises:

@@ -35,7 +35,7 @@ class Searching:
 
     Attributes:
         store: The table.
-        limit: Passages at most.
+        limit: Maximum number of passages.
         mode: By meaning, by words or by both.
         where: SQL filter, or empty.
     """

@@ -88,7 +88,7 @@ class Reranker:
 
         Args:
             hits: Passages in the order of the search, which stays where the reranker fails.
-            limit: How many to return at most.
+            limit: Maximum number of passages to return.
             score: What `opened` yields.
         """
         passages = [_unicode(hit.embedded_text or hit.text) for hit in hits]

@@ -61,7 +61,7 @@ async def search(
     Args:
         measure: Measures one setting.
         seconds: Time for the search.
-        longest: Seconds that 95 of 100 requests may take at most.
+        longest: Maximum seconds for 95 of 100 requests.
         now: The clock.
 
     Raises:

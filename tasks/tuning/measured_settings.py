@@ -88,7 +88,7 @@ def candidates(points: Sequence[Point], *, longest: float) -> list[Point]:
 
     Args:
         points: The measurements; at least one.
-        longest: Seconds that 95 of 100 requests may take at most. If all take longer, only the fastest is left.
+        longest: Maximum seconds for 95 of 100 requests. If all take longer, only the fastest is left.
     """
     fit = [point for point in points if point.p95 <= longest]
     # Smaller and single requests are only for nodes on which larger ones take too long.

@@ -25,8 +25,8 @@ from typing import Any
 
 import orjson
 
-MOST_SENTENCES = 3
-LEAST_SHARE = 0.25
+MAX_SENTENCES = 3
+MIN_SHARE = 0.25
 NEAR_BEST = 0.7
 JUDGE_SHARE = 0.8
 
@@ -165,8 +165,8 @@ def _best(question: str, passages: Sequence[dict[str, Any]]) -> list[tuple[dict[
     }
     whole = sum(weights.values()) or 1.0
     scores = [sum(weights[word] for word in each & weights.keys()) / whole for each in words]
-    order = sorted(range(len(places)), key=lambda at: -scores[at])[:MOST_SENTENCES]
-    least = max(LEAST_SHARE, NEAR_BEST * scores[order[0]]) if order else 0.0
+    order = sorted(range(len(places)), key=lambda at: -scores[at])[:MAX_SENTENCES]
+    least = max(MIN_SHARE, NEAR_BEST * scores[order[0]]) if order else 0.0
     return [places[at] for at in order if scores[at] >= least]
 
 

@@ -39,7 +39,7 @@ _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 # How many file rights each version of Landlock knows, and the versions that added TCP and scopes. A ruleset may only
 # name rights that the kernel knows.
 _FILE_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15}
-_MOST_FILE_RIGHTS: Final = 16
+_MAX_FILE_RIGHTS: Final = 16
 _TCP_SINCE, _SCOPES_SINCE = 4, 6
 
 # System calls that no parser needs, by machine, with their numbers in <asm/unistd.h>.
@@ -110,7 +110,7 @@ def code_folders() -> set[str]:
 
 def _landlock(libc: ctypes.CDLL, readable: Iterable[str | Path]) -> None:
     version = _checked(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _RULESET_VERSION))
-    rights = (1 << _FILE_RIGHTS.get(version, _MOST_FILE_RIGHTS)) - 1
+    rights = (1 << _FILE_RIGHTS.get(version, _MAX_FILE_RIGHTS)) - 1
     tcp = 0b11 if version >= _TCP_SINCE else 0
     scopes = 0b11 if version >= _SCOPES_SINCE else 0
     # Older versions refuse a structure that is longer than theirs, unless the rest is zero.

@@ -33,10 +33,10 @@ PICTURE: Final = b"PICTURE"  # a page as PNG, in Base64
 FAILED: Final = b"FAILED"  # the whole file: kind, message
 DONE: Final = b"DONE"  # what else there is to the document; CPU seconds, memory
 
-# Most bytes of a line that holds no page.
+# Maximum size of a line that holds no page, in bytes.
 MAX_SHORT_LINE_BYTES: Final = 2**24
 
-# Most bytes of any line.
+# Maximum size of any line, in bytes.
 MAX_MESSAGE_BYTES: Final = 2**26
 
 # The largest pipe that Linux gives an unprivileged process (`fs.pipe-max-size`, pipe(7)): some hundred pages of text.
