@@ -25,7 +25,7 @@ from prefect_ollama.blocks.nodes._dialects import CHECK_ADDRESS, OLLAMA, Dialect
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes.proxy import Proxy
 
-_NO_ROOM: Final = "has no room for the requests that it has at once"
+_NO_ROOM: Final = "has no room for so many requests at once"
 
 # Refusals of too many texts: of TEI, OpenAI, FastAPI and Gemini, Cohere, Azure, DashScope, Voyage and Triton. Gateways
 # repeat them.

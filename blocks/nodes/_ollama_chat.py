@@ -128,7 +128,7 @@ class _ChatStream:
     def whole(self) -> ChatReply:
         """Return the answer; `NodeFailed` if it broke off."""
         if self._reply is None and self._repeated():
-            # No last line has its counts of tokens.
+            # The last line of a stream has the counts of tokens, and did not come.
             return ChatReply("".join(self._text), "".join(self._thinking), cut=True, repeated=True)
         if self._reply is None:
             raise NodeFailed("broke off in the middle of an answer.", node=self._node, remedy="Read its log.")

@@ -46,10 +46,11 @@ class Normal:
 # All quotes of all drafts are looked up in the same few passages.
 @lru_cache(maxsize=64)
 def normal(text: str) -> Normal:
-    """Return a text in the spelling in which quotes are compared: NFKC, one kind of quotes and dashes, single spaces, no case.
+    """Return a text in the spelling in which quotes are compared.
 
-    Words that a hyphen divides, at the end of a line or within, become one. Raised digits and fractions stay apart from
-    the digits before them: `10²` is not `102`.
+    It is NFKC, with one kind of quotes and dashes, single spaces and no case. Words that a hyphen divides, at the end
+    of a line or within, become one. Raised digits and fractions stay apart from the digits before
+    them: `10²` is not `102`.
     """
     letters: list[tuple[str, int, int]] = []
     # A soft hyphen at the end of a line is one that is seen; this replaces a character by one.

@@ -4,14 +4,12 @@ Guarantees: no port is opened and nothing is sent unless the setting `metrics` s
 gateway that does not answer, fails no run. A failure is logged once, without the user and password in the URL.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from prometheus_client import REGISTRY, push_to_gateway, start_http_server
@@ -21,10 +19,7 @@ from prefect_ollama.blocks.periodic import PeriodicThread
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.secrets import remember_to_hide, without_secrets
 from prefect_ollama.blocks.settings import PREFIX, current_settings
-from prefect_ollama.tasks.prefect_state import run_logger
-
-if TYPE_CHECKING:
-    from prefect_ollama.tasks.prefect_state import RunLogger
+from prefect_ollama.tasks.prefect_state import RunLogger, run_logger
 
 # A function that sends metrics to a gateway, as `prometheus_client` takes it.
 Handler = Callable[[str, str, float | None, list[tuple[str, str]], bytes], Callable[[], None]]

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Final, NamedTuple
 
-# Different lines of a file that are listed at most, and their characters. The report holds them for every file.
+# Maximum number of different lines that are listed, and of their characters: the report holds them for every file.
 _MAX_LINES: Final = 50
 _MAX_LINE_CHARACTERS: Final = 120
 

@@ -5,14 +5,12 @@ as file names and errors of nodes, is escaped. Names are in lists, not in tables
 that is wider than their column of text, and fold a list.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from prefect_ollama.blocks.documents import Quote
 from prefect_ollama.blocks.nodes import UNKNOWN
 from prefect_ollama.blocks.printable import escape_markdown, printable
 from prefect_ollama.blocks.resolve import DEFAULT_TABLE
@@ -23,10 +21,7 @@ from prefect_ollama.tasks.reporting.ingest_sections import run_facts, run_sectio
 from prefect_ollama.tasks.reporting.sections import Item, Section
 from prefect_ollama.tasks.reporting.timeline_chart import draw_timeline
 from prefect_ollama.tasks.reporting.tuning_report import NodeTuning, tuning_sections
-
-if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import Quote
-    from prefect_ollama.tasks.searching import MarkedPage
+from prefect_ollama.tasks.searching import MarkedPage
 
 _SIGNS = {"title": "# ", "heading": "## ", "part": "### ", "item": "- "}
 

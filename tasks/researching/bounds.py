@@ -1,17 +1,13 @@
 """The limits of a research: steps, tokens and seconds."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from prefect_ollama.blocks.documents import Bound
 from prefect_ollama.blocks.option import check_bounds, option
-
-if TYPE_CHECKING:
-    from prefect_ollama.blocks.documents import Bound
 
 # Share of tokens and of seconds that only the synthesis may use, so that what was found is also written down.
 SYNTHESIS_SHARE: Final = 0.25
