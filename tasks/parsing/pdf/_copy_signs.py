@@ -16,6 +16,8 @@ _baseline, _size = itemgetter(4), itemgetter(5)
 # Each letter drawn twice or thrice in a row shows as doubled letters in the text.
 _LETTER: Final = r"([^\W\d_])"
 _DOUBLED: Final = re.compile(rf"{_LETTER}\1{_LETTER}\2{_LETTER}\3|{_LETTER}\4\4{_LETTER}\5\5")
+# The same, where 0 stands for a byte that equals the next one.
+_SAME: Final = re.compile(rb"\x00(?:.\x00.\x00|\x00.\x00\x00)", re.DOTALL)
 # Maps letters to 0, and also "?", which stands for signs beyond Latin-1.
 _NO_LETTERS: Final = bytes(
     each < 0x80 and each != ord("?") and not chr(each).isalpha() for each in range(256)
@@ -61,14 +63,12 @@ def _has_doubled_letters(text: bytes) -> bool:
 def _has_doubled(text: bytes, excluded: bytes = b"") -> bool:
     """Return whether bytes occur so, where those of `excluded` are 0.
 
-    One comparison of all bytes with the next ones, which takes a tenth of the time of a regular expression.
+    One comparison of all bytes with the next ones, which takes a tenth of the time of a regular expression alone.
     """
     number = int.from_bytes(text, "little")
     differ = number ^ (number >> 8) | int.from_bytes(excluded, "little")
-    again = differ | (differ >> 8)
-    twice, thrice = differ | (differ >> 16) | (differ >> 32), again | (again >> 24)
-    size = len(text) + 1
-    return 0 in twice.to_bytes(size, "little")[:-6] or 0 in thrice.to_bytes(size, "little")[:-6]
+    # The last letter has none after it.
+    return _SAME.search(differ.to_bytes(len(text) + 1, "little")[:-2]) is not None
 
 
 def _overlapping(blocks: list[TextBlock]) -> set[Place]:

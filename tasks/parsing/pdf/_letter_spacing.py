@@ -5,6 +5,7 @@ wider. Single letters that are words have other spaces: those of the words aroun
 distance does not depend on their content.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
@@ -26,8 +27,9 @@ _BESIDE: Final = (3.2, 0.6)
 _BYTES: Final = bytes(0 if each in b" \n" else 1 for each in range(256))
 # Bytes of UTF-8 within a character, which are removed, so that each character is one byte.
 _CONTINUED: Final = bytes(range(0x80, 0xC0))
-# A space, a character, three times: three single letters.
-_SINGLES: Final = b"\0\1\0\1\0\1\0"
+# A space, a character, three times: three single letters. A pattern finds it faster than `in`, which compares anew
+# behind each byte.
+_SINGLES: Final = re.compile(b"\0\1\0\1\0\1\0")
 
 
 def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlock]:
@@ -35,7 +37,7 @@ def without_letter_spacing(blocks: list[TextBlock], text: bytes) -> list[TextBlo
 
     `text` is all text of the page in UTF-8, a line for each of its lines.
     """
-    if _SINGLES not in b"\0" + text.translate(_BYTES, _CONTINUED):
+    if not _SINGLES.search(b"\0" + text.translate(_BYTES, _CONTINUED)):
         return blocks
     return [_words_of(block) if _has_singles(block.texts) else block for block in blocks]
 

@@ -31,14 +31,15 @@ _Number = tuple[int, Line, _Place]
 
 def without_line_numbers(blocks: list[TextBlock]) -> tuple[list[TextBlock], int]:
     """Return the blocks of a page without the numbers of its lines, and how many characters these had."""
+    # Most pages have not so many short lines.
+    if len([text for block in blocks for text in block.texts if len(text) <= _MAX_DIGITS]) < _MIN_NUMBERS:
+        return blocks, 0
     numbers = [
         (int(text), line, (i, k))
         for i, block in enumerate(blocks)
         for k, (line, text) in enumerate(zip(block.lines, block.texts, strict=True))
         if len(text) <= _MAX_DIGITS and text.strip().isdecimal() and not line[7]
     ]
-    if len(numbers) < _MIN_NUMBERS:
-        return blocks, 0
     gone: set[_Place] = set()
     for column in (*_columns(numbers, 0), *_columns(numbers, 2)):
         if len(column) >= _MIN_NUMBERS and _go_up(column) and _beside_text(column, blocks):

@@ -38,8 +38,10 @@ class Listings:
         fonts: dict[int, bool] = {}
         monospaced = {id(block) for block in blocks if _is_monospaced(block, fonts)}
         self._characters += characters
+        if not monospaced:
+            return list(blocks)
         self._monospaced += sum(sum(map(len, each.texts)) for each in blocks if id(each) in monospaced)
-        if not monospaced or self._monospaced > _TYPEWRITTEN * self._characters:
+        if self._monospaced > _TYPEWRITTEN * self._characters:
             return list(blocks)
         levels = Counter([round(line[4]) for block in blocks for line in block.lines])
         found: list[TextBlock | Piece] = []

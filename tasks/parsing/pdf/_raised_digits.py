@@ -29,6 +29,9 @@ def with_raised_digits(blocks: list[TextBlock]) -> list[TextBlock]:
     """Return the blocks of a page with superscripts for raised digits behind other characters."""
     found = blocks
     for i, block in enumerate(blocks):
+        # One search for all its lines: no part of the pattern reaches beyond one.
+        if not _BEHIND.search("\n".join(block.texts)):
+            continue
         for k, (line, text) in enumerate(zip(block.lines, block.texts, strict=True)):
             if _BEHIND.search(text) and _has_smaller(line):
                 raised = _with_superscripts(text, glyphs(line, text))

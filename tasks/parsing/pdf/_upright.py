@@ -14,7 +14,7 @@ _ANGLES: Final[dict[tuple[float, float], int]] = {(0, -1): 90, (-1, 0): 180, (0,
 
 def angle_of(blocks: Sequence[TextBlock]) -> int:
     """Return by how many degrees clockwise most of the text of a page has to be turned, while the page is there."""
-    if not any(line[7] == TURNED for block in blocks for line in block.lines):
+    if TURNED not in [line[7] for block in blocks for line in block.lines]:
         return 0
     characters: Counter[int] = Counter()
     for block in blocks:

@@ -71,6 +71,7 @@ class Reader:
         self._talk.pages(count)
         self._add_entry(journal.OPENED, 0, about)
         raw = mupdf.raw(document)
+        mupdf.undecoded(pictures=False)  # What was said until here is of no page.
         for number in range(count):
             self._page(raw, number)
             if number + 1 == _HOPELESS and not self.reading.pages:
@@ -87,7 +88,6 @@ class Reader:
         self._talk.entry(kind, number, body)
 
     def _page(self, document: Any, number: int) -> None:
-        mupdf.undecoded(pictures=False)  # What was said until here is of no page, or of another one.
         try:
             with self._pages.text(document, number) as (width, height, blocks, text):
                 # Copies first: they would look like letters that are set apart.
@@ -189,6 +189,7 @@ class Reader:
     def _failed(self, kind: bytes, number: int, error: Exception, seconds: float = 0.0) -> None:
         if isinstance(error, BrokenPipeError):
             raise error
+        mupdf.undecoded(pictures=False)  # What was said of this page is of no other one.
         what, message = mupdf.kind_of(error), mupdf.short(error)
         if what == "memory":
             message = "it takes more memory than allowed"
