@@ -1,16 +1,22 @@
 """The nodes of a run: those that the user names; or embedded nodes, if none is named and none answers on this host."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from prefect_ollama.blocks.cluster import Nodes
 from prefect_ollama.blocks.embedded import EmbeddedNodes
 from prefect_ollama.blocks.errors import ConfigurationError
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, check_node, full_name
 from prefect_ollama.blocks.resolve import resolve_cluster
 from prefect_ollama.blocks.sync_async import blocking
 from prefect_ollama.tasks.prefect_state import run_logger
+
+if TYPE_CHECKING:
+    # Imports Prefect, which takes a second, and a search from the command line does not need it.
+    from prefect_ollama.blocks.cluster import Nodes
 
 # Ollama's name of the model whose weights the embedded node has.
 EMBEDDED_MODEL = "all-minilm"
