@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ollama.blocks.errors import NodeFailed
+from prefect_ollama.blocks.nodes import LoopLag
 from prefect_ollama.blocks.nodes.canaries import CANARIES, SHORT
 from prefect_ollama.blocks.nodes.embed_response import Answer
 from prefect_ollama.blocks.nodes.fingerprint import Fingerprint
@@ -23,7 +25,13 @@ from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
 from prefect_ollama.tasks.dispatch import _questions as questions
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch._engine import Engine
+from prefect_ollama.tasks.dispatch._job import FailureRecord
+from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._questions import POLL_S, asked_urls
+from prefect_ollama.tasks.dispatch._queue import Queue
+from prefect_ollama.tasks.dispatch._rate_model import RateModel
+from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck
+from prefect_ollama.tasks.dispatch._sender import Sender
 from prefect_ollama.tasks.dispatch._shared_limits import SLOTS, SharedLimits
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
 from tests.cases import most_slow
@@ -142,6 +150,31 @@ def test_a_question_of_the_same_dispatcher_goes_before_what_waits_at_the_node(ca
         assert FifoClient.began[came][1] == "question"
         assert right(texts(BULK), (await asyncio.wrap_future(bulk.future)).vectors)
         await run.aclose()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(both())
+
+
+def test_a_question_goes_before_a_text_that_is_tried_again(case: Case) -> None:
+    async def both() -> None:
+        client = FifoClient(case.cluster.spec.nodes[0], ModelSpec("virtual"))
+        node = Node(client, RateModel(100.0, 1.0, 4), SharedLimits(None), LoopLag())
+        node.texts = 1  # so the text that failed may be tried again, once the node has no other request
+        queue, kind = Queue(8), EmbeddingKind(case.cluster)
+        sender = Sender(kind, [node], queue, AnswerCheck(), lambda *_: None)
+        bulk, bad, question = (
+            job(["bulk"], urgent=False),
+            job(["bad"], urgent=False),
+            job([QUESTION], urgent=True),
+        )
+        queue.put(bulk.items, front=False)
+        sender.send(0.0)
+        bad.items[0].failures[NODE] = FailureRecord(NodeFailed("failed (500).", node=NODE), 1.0, 0)
+        queue.put(bad.items, front=False)
+        queue.put(question.items, front=True)
+        sender.send(0.0)
+        assert [request.items for request in node.requests] == [bulk.items, question.items]
+        await asyncio.gather(*(request.task for request in node.requests))
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(both())
