@@ -1,7 +1,7 @@
 """Checks an answer against the JSON schema of its request. Nodes get the schema, but may ignore it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -24,6 +24,8 @@ _MOST_BRACES: Final = 64
 
 # Thoughts of a model in its answer, if its node does not separate them.
 _THOUGHTS: Final = regex.compile(r"\A\s*<(think|thinking|thought)>.*?</\1>", regex.DOTALL)
+# The end of thoughts without a beginning, which the template of some models writes itself, and of those of gpt-oss.
+_THOUGHTS_END: Final = regex.compile(r"</(?:think|thinking|thought)>|<\|channel\|>final<\|message\|>")
 _UNENDED_THOUGHTS: Final = regex.compile(r"\A\s*<(?:think|thinking|thought)>")
 _NUMBER: Final = regex.compile(r"\D{0,16}(\d{1,9})\D{0,2}")
 
@@ -114,23 +116,29 @@ def whole_part(text: str, schema: Mapping[str, Any] | None, check: Check) -> Any
         return None
 
 
-def _values_within(text: str, schema: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the JSON objects of an answer with other text around them, such as a fence of Markdown or thoughts.
+def _values_within(text: str, schema: Mapping[str, Any]) -> list[Any]:
+    """Return the JSON objects of an answer with other text around them, such as a fence of Markdown or thoughts.
 
     Servers with an older or another engine ignore the schema, and for some models Ollama does, too.
     """
-    decoder = json.JSONDecoder()
-    at = found.end() if (found := _THOUGHTS.match(text)) else 0
+    found: list[Any] = []
+    thought = 0  # how many of them are thoughts
+    at = thoughts.end() if (thoughts := _THOUGHTS.match(text)) else 0
     for _ in range(_MOST_BRACES):
-        if (at := text.find("{", at)) < 0:
-            return
+        start = text.find("{", at)
+        # Outside of JSON only: a quote may hold such a mark, too.
+        if _THOUGHTS_END.search(text, at, start if start >= 0 else len(text)):
+            thought = len(found)
+        if start < 0:
+            break
         try:
-            end = decoder.raw_decode(text, at)[1]
+            end = _JSON.raw_decode(text, start)[1]
             # orjson refuses what Python's parser takes: half surrogates and NaN.
-            yield _fitted(orjson.loads(text[at:end]), schema)
+            found.append(_fitted(orjson.loads(text[start:end]), schema))
             at = end
         except (ValueError, RecursionError):
-            at += 1
+            at = start + 1
+    return found[thought:] or found
 
 
 def _fitted(value: Any, schema: Mapping[str, Any]) -> Any:
@@ -147,6 +155,11 @@ def _fitted(value: Any, schema: Mapping[str, Any]) -> Any:
                 for name, each in value.items()
                 if name in known or not drop
             }
+        case list(), "object" if [each.get("type") for each in schema.get("properties", {}).values()] == [
+            "array"
+        ]:
+            # Without a grammar, models leave out the object around its only list.
+            return _fitted(dict.fromkeys(schema["properties"], value), schema)
         case list(), "array":
             return [_fitted(each, schema.get("items", {})) for each in value]
         case str(), "integer" if (number := _NUMBER.fullmatch(value)) is not None:
