@@ -26,6 +26,7 @@ from prefect_ollama.blocks.private_files import private_lock
 from prefect_ollama.flows.base import _temporary_server
 from prefect_ollama.flows.base._server_errors import database_file, explain, is_passing, last_words, locked
 from prefect_ollama.flows.base._temporary_server import ensure_server
+from tests.raw_node import RawNode, answer
 
 STARTS = """
 import sys
@@ -272,6 +273,37 @@ def test_a_named_server_that_is_not_there_is_named_with_who_names_it(
         ensure_server()
     assert ("the environment variable" in caught.value.cause) == by_variable
     assert ("prefect config" in caught.value.remedy) != by_variable
+
+
+# A server of Prefect with a login; Prefect 2; a page for signing in.
+@pytest.mark.parametrize(
+    ("health", "version", "shown"),
+    [
+        (answer(True), answer({"detail": "Unauthorized"}, 401), "refuses this program .*: it answers 401"),
+        (answer({"detail": "Forbidden"}, 403), b"", "refuses this program .*: it answers 403"),
+        (answer({"detail": "Not Found"}, 404), b"", "cannot be used .*: it answers 404"),
+        (answer(True), answer("2.20.1"), "cannot be used .*: Found incompatible versions"),
+        (answer(b"<html>"), answer(b"<html>"), "cannot be used .*: Expecting value"),
+    ],
+)
+def test_a_named_server_that_cannot_be_used_is_named_with_the_reason(
+    health: bytes, version: bytes, shown: str
+) -> None:
+    replies = {"/api/health": health, "/api/admin/version": version}
+    with RawNode(replies) as server:
+        address = server.url.replace("//", "//me:secret@") + "/api"
+        with (
+            temporary_settings({PREFECT_API_URL: address}),
+            pytest.raises(ServerUnavailable, match=shown) as caught,
+        ):
+            ensure_server()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_named_server_that_is_busy_is_left_to_prefect() -> None:
+    replies = {"/api/health": answer(True), "/api/admin/version": answer({"detail": "wait"}, 429)}
+    with RawNode(replies) as server, temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+        ensure_server()
 
 
 def test_that_temporary_servers_are_turned_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

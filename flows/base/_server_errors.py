@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import httpx
 import prefect
 from prefect.context import get_settings_context
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME
@@ -38,8 +39,8 @@ _PASSING: Final = (
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Warning|Exit)\b.*")
 
 
-def explain_missing(url: str, error: Exception) -> ServerUnavailable:
-    """Return the error for a configured server that does not answer."""
+def explain_unusable(url: str, error: Exception) -> ServerUnavailable:
+    """Return the error for a configured server that does not answer, or that gives no answer that can be used."""
     if "PREFECT_API_URL" in os.environ:
         origin = "the environment variable PREFECT_API_URL names it"
         instead = "correct the variable, or unset it"
@@ -47,11 +48,22 @@ def explain_missing(url: str, error: Exception) -> ServerUnavailable:
         profile = get_settings_context().profile.name
         origin = f"the profile {profile!r} names it"
         instead = "correct it with `prefect config set PREFECT_API_URL=…`, or `prefect config unset PREFECT_API_URL`"
-    return ServerUnavailable(
-        f"Prefect's server at {url} does not answer ({origin}): {str(error) or type(error).__name__}.",
-        state=NOTHING_DONE,
-        remedy=f"Start the server; or {instead} to work with a temporary one." + proxy_hint(),
-    )
+    status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+    why = f"it answers {status}" if status else str(error).rstrip(".") or type(error).__name__
+    where = httpx.URL(url).copy_with(userinfo=b"")
+    if isinstance(error, httpx.TransportError):
+        cause = f"Prefect's server at {where} does not answer ({origin}): {why}."
+        first = "Start the server"
+    elif status in (401, 403):
+        cause = f"Prefect's server at {where} refuses this program ({origin}): {why}."
+        first = "Set PREFECT_API_AUTH_STRING to the server's login, or PREFECT_API_KEY for Prefect Cloud"
+    else:
+        cause = f"Prefect's server at {where} cannot be used ({origin}): {why}."
+        first = (
+            f"Check that Prefect {prefect.__version__} or newer is there, and that the address ends in /api"
+        )
+    remedy = f"{first}; or {instead} to work with a temporary one." + proxy_hint()
+    return ServerUnavailable(cause, state=NOTHING_DONE, remedy=remedy)
 
 
 def explain(said: str, *, seconds: float | None = None) -> ServerUnavailable:
@@ -113,6 +125,12 @@ def _unavailable(cause: str, remedy: str) -> ServerUnavailable:
     return ServerUnavailable(
         f"Prefect's temporary server cannot start: {cause}", state=NOTHING_DONE, remedy=remedy
     )
+
+
+def is_busy(error: Exception) -> bool:
+    """Return whether a configured server answered that it is busy, or that it or its proxy failed for now."""
+    response = error.response if isinstance(error, httpx.HTTPStatusError) else None
+    return response is not None and (response.is_server_error or response.status_code in (408, 429))
 
 
 def is_passing(error: str) -> bool:

@@ -38,13 +38,15 @@ from prefect_ollama.flows.base._server_errors import (
     NOTHING_DONE,
     database_file,
     explain,
-    explain_missing,
+    explain_unusable,
+    is_busy,
     is_passing,
     locked,
 )
 from prefect_ollama.tasks.prefect_state import changed_settings, quick_client
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.server.api.server import SubprocessASGIServer
 
 # Seconds for a server to start. The first start creates the database, which takes a minute on a slow machine.
@@ -83,7 +85,7 @@ def ensure_server() -> None:
     Within a flow run this does nothing: the server answered at its start, and Prefect handles later outages.
 
     Raises:
-        ServerUnavailable: The configured server does not answer, or a temporary one cannot start.
+        ServerUnavailable: The configured server does not answer or cannot be used, or a temporary one cannot start.
     """
     if FlowRunContext.get() is not None:
         return
@@ -114,12 +116,22 @@ def _with_login(context: SettingsContext) -> SettingsContext:
 def _check_named() -> None:
     with quick_client(ANSWER_TIMEOUT_S) as client:
         for left in reversed(range(MAX_STARTS)):
-            error = client.api_healthcheck()
-            if not isinstance(error, httpx.TransportError):
-                return  # Prefect's engine reports an answer that is an error
-            if not left:
-                raise explain_missing(PREFECT_API_URL.value() or "", error)
+            error = _failure(client)
+            if error is None or is_busy(error):  # Prefect's engine repeats requests to a busy server
+                return
+            if not left or not isinstance(error, httpx.TransportError):
+                raise explain_unusable(PREFECT_API_URL.value() or "", error)
             time.sleep(ANSWER_INTERVAL_S)
+
+
+def _failure(client: SyncPrefectClient) -> Exception | None:
+    """Return why a server cannot be used. It answers the question for its health without a login."""
+    if (error := client.api_healthcheck()) is None:
+        try:
+            client.raise_for_api_version_mismatch()
+        except Exception as failed:
+            return failed.__cause__ if isinstance(failed.__cause__, Exception) else failed
+    return error
 
 
 def _start_temporary() -> None:
