@@ -18,7 +18,14 @@ from prefect_ollama.blocks.errors import DocumentError
 from prefect_ollama.blocks.printable import printable
 from prefect_ollama.blocks.quantity import quantity
 from prefect_ollama.tasks.chunking import CHUNKER_VERSION, chunk_document
-from prefect_ollama.tasks.parsing import REMEDIES, DocumentParser, DroppedLine, ParsedDocument, Parsers, runs
+from prefect_ollama.tasks.parsing import (
+    REMEDIES,
+    DocumentParser,
+    DroppedLine,
+    ParsedDocument,
+    Parsers,
+    split_between,
+)
 from prefect_ollama.tasks.planning import (
     Bundle,
     ChunkingPlan,
@@ -200,7 +207,7 @@ def _no_text(parsed: ParsedDocument) -> str:
 
 def _ranges(pages: list[int]) -> str:
     """Page numbers as "1-3, 7"."""
-    parts = runs(pages, lambda before, page: page != before + 1)
+    parts = split_between(pages, lambda before, page: page != before + 1)
     return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 

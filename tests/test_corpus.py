@@ -28,7 +28,7 @@ from prefect_ollama.blocks.errors import (
 from prefect_ollama.blocks.lance import Store, StoreSpec
 from prefect_ollama.blocks.resolve import limits_folder
 from prefect_ollama.tasks.dispatch import Dispatcher
-from prefect_ollama.tasks.dispatch._questions import asked_urls
+from prefect_ollama.tasks.dispatch._waiting_questions import asked_urls
 from prefect_ollama.tasks.searching import nodes as asking
 from tests.cases import most_slow
 from tests.corpus_samples import embedded_document, identity_of, write_table

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from prefect_ollama.blocks.documents import Region
 from prefect_ollama.tasks.chunking._compact_tables import CompactTable, compact
 from prefect_ollama.tasks.chunking._sentences import sentences, short_enough
-from prefect_ollama.tasks.parsing import Block, ParsedDocument, runs
+from prefect_ollama.tasks.parsing import Block, ParsedDocument, split_between
 
 # The kinds of borders between atoms, from the best to the worst place to begin a chunk.
 CHAPTER: Final = 4
@@ -108,7 +108,7 @@ def _in_order(document: ParsedDocument) -> Iterator[tuple[int, Block]]:
 
 def _tables_whole(blocks: Iterator[tuple[int, Block]]) -> Iterator[list[tuple[int, Block]]]:
     """Join the parts of a table that continues over pages. Every other block stays alone."""
-    return runs(
+    return split_between(
         blocks, lambda before, each: not (before[1].kind == each[1].kind == "table" and each[1].continues)
     )
 

@@ -6,7 +6,7 @@ from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from prefect_ollama.tasks.dispatch._answer_format import whole_items
-    from prefect_ollama.tasks.dispatch._questions import Asking
+    from prefect_ollama.tasks.dispatch._waiting_questions import Asking
     from prefect_ollama.tasks.dispatch.chat import (
         ChatAnswer,
         ChatAnswers,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefect_ollama.tasks.dispatch.dispatcher import Dispatcher, shared_dispatcher
     from prefect_ollama.tasks.dispatch.embedding import Embedded, Unfinished, estimate_units
     from prefect_ollama.tasks.dispatch.long_words import divide_long_words
-    from prefect_ollama.tasks.dispatch.reranking import RerankDispatcher
+    from prefect_ollama.tasks.dispatch.rerank_dispatcher import RerankDispatcher
     from prefect_ollama.tasks.dispatch.stats import NodeStats, stats_by_node
 else:
     __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -20,7 +20,7 @@ Check = Callable[[str], Any]
 MAX_ANSWER_CHARACTERS: Final = 2**20
 
 # Braces of an answer with text around it at which JSON is looked for: a brace without an end costs the whole rest.
-_MOST_BRACES: Final = 64
+_MAX_BRACES: Final = 64
 
 # Thoughts of a model in its answer, if its node does not separate them.
 _THOUGHTS: Final = regex.compile(r"\A\s*<(think|thinking|thought)>.*?</\1>", regex.DOTALL)
@@ -124,7 +124,7 @@ def _values_within(text: str, schema: Mapping[str, Any]) -> list[Any]:
     found: list[Any] = []
     thought = 0  # how many of them are thoughts
     at = thoughts.end() if (thoughts := _THOUGHTS.match(text)) else 0
-    for _ in range(_MOST_BRACES):
+    for _ in range(_MAX_BRACES):
         start = text.find("{", at)
         # Outside of JSON only: a quote may hold such a mark, too.
         if _THOUGHTS_END.search(text, at, start if start >= 0 else len(text)):

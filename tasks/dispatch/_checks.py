@@ -20,7 +20,7 @@ ONE_CANARY = estimate_units(SHORT[0])
 FIRST_CHECK_UNITS, CHECK_UNITS = 6_000.0, 25_000.0
 
 # Minimum number of checks of other nodes in a request, if enough wait: each such request also carries a canary.
-LEAST_CHECKS = 5
+MIN_CHECKS = 5
 
 
 @dataclass(eq=False, slots=True)
@@ -70,7 +70,7 @@ class NodeChecks:
 
     def next_checks(self, slots: int) -> list[Check]:
         """Return the checks to send with the next request, so that the slots of the node share all checks equally."""
-        return self.checks[: max(math.ceil(len(self.checks) / slots), LEAST_CHECKS)]
+        return self.checks[: max(math.ceil(len(self.checks) / slots), MIN_CHECKS)]
 
     def carry(self, now: float, *, canaries: int, slots: int) -> Carried:
         """Return the texts to send after those of a request: of the next checks, then `canaries` canary texts."""

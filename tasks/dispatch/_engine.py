@@ -19,13 +19,13 @@ from prefect_ollama.tasks.dispatch._health import Health
 from prefect_ollama.tasks.dispatch._job import Job
 from prefect_ollama.tasks.dispatch._late_requests import LateRequests
 from prefect_ollama.tasks.dispatch._node import Node
-from prefect_ollama.tasks.dispatch._questions import POLL_S, ForeignQuestions
 from prefect_ollama.tasks.dispatch._queue import Queue
 from prefect_ollama.tasks.dispatch._rate_model import RateModel
 from prefect_ollama.tasks.dispatch._request import Request
 from prefect_ollama.tasks.dispatch._request_kind import Reply, RequestKind
 from prefect_ollama.tasks.dispatch._sender import Sender
 from prefect_ollama.tasks.dispatch._shared_limits import SharedLimits
+from prefect_ollama.tasks.dispatch._waiting_questions import POLL_S, ForeignQuestions
 from prefect_ollama.tasks.dispatch.stats import NodeStats
 
 

@@ -10,7 +10,7 @@ import heapq
 import math
 
 from prefect_ollama.tasks.dispatch._linear_fit import LinearFit
-from prefect_ollama.tasks.dispatch._slot_waves import Sent, SlotWaves
+from prefect_ollama.tasks.dispatch._slot_measurement import Sent, SlotMeasurement
 
 # Seconds of work over which the weight of a request in the fit fades: a slower node is noticed within a few requests.
 FIT_MEMORY_S = 3.0
@@ -59,7 +59,7 @@ class RateModel:
 
     def start_over(self, units: float, seconds: float, slots: int | None = None) -> None:
         """Forget everything except one known request: the node was gone and may be another machine now."""
-        self.waves = SlotWaves(self._most, slots)
+        self.waves = SlotMeasurement(self._most, slots)
         self._fit = LinearFit(units, seconds)
         self._guess = True
         self._proven_unit_seconds = self._fit.unit_seconds
@@ -138,7 +138,7 @@ class RateModel:
 
     @property
     def largest(self) -> float:
-        """Units that the next request may have at most."""
+        """Maximum units of the next request."""
         return MAX_SIZE_GROWTH * self._largest
 
     @property

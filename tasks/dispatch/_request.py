@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prefect_ollama.tasks.dispatch._job import Item
 from prefect_ollama.tasks.dispatch._request_kind import Carried, Reply
-from prefect_ollama.tasks.dispatch._slot_waves import Sent
+from prefect_ollama.tasks.dispatch._slot_measurement import Sent
 
 
 @dataclass(eq=False, slots=True)

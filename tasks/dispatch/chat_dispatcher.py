@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefect_ollama.blocks.nodes import ChatRequest, VerifiedChat
-from prefect_ollama.tasks.dispatch._base import BaseDispatcher
+from prefect_ollama.tasks.dispatch._base_dispatcher import BaseDispatcher
 from prefect_ollama.tasks.dispatch._chat_job import ChatJob
 from prefect_ollama.tasks.dispatch._chat_kind import ChatKind
 from prefect_ollama.tasks.dispatch.chat import ChatAnswers, ChatEvent

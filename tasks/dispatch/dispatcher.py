@@ -14,7 +14,7 @@ from typing import Literal
 from prefect_ollama.blocks.errors import ClusterError
 from prefect_ollama.blocks.nodes import VerifiedCluster
 from prefect_ollama.blocks.quantity import quantity
-from prefect_ollama.tasks.dispatch._base import BaseDispatcher
+from prefect_ollama.tasks.dispatch._base_dispatcher import BaseDispatcher
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch.embedding import Embedded, EmbeddingJob, Unfinished
 from prefect_ollama.tasks.dispatch.long_words import divide_long_words

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prefect_ollama.blocks.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from prefect_ollama.tasks.parsing._runs import runs
+    from prefect_ollama.tasks.parsing._split_between import split_between
     from prefect_ollama.tasks.parsing.document import (
         Block,
         Box,

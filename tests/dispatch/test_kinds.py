@@ -21,7 +21,6 @@ NEUTRAL = (
     "_locked_file",
     "_node",
     "_poison_texts",
-    "_questions",
     "_queue",
     "_rate_model",
     "_request",
@@ -29,8 +28,9 @@ NEUTRAL = (
     "_scheduling",
     "_sender",
     "_shared_limits",
-    "_slot_waves",
+    "_slot_measurement",
     "_usage",
+    "_waiting_questions",
     "stats",
 )
 OF_A_KIND = ("_checks", "_embedding_kind", "_verification", "embedding", "long_words")

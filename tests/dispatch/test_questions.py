@@ -22,17 +22,17 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster
 from prefect_ollama.tasks.dispatch import Asking
 from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
-from prefect_ollama.tasks.dispatch import _questions as questions
+from prefect_ollama.tasks.dispatch import _waiting_questions as questions
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch._engine import Engine
 from prefect_ollama.tasks.dispatch._job import FailureRecord
 from prefect_ollama.tasks.dispatch._node import Node
-from prefect_ollama.tasks.dispatch._questions import POLL_S, asked_urls
 from prefect_ollama.tasks.dispatch._queue import Queue
 from prefect_ollama.tasks.dispatch._rate_model import RateModel
 from prefect_ollama.tasks.dispatch._request_kind import AnswerCheck
 from prefect_ollama.tasks.dispatch._sender import Sender
 from prefect_ollama.tasks.dispatch._shared_limits import SLOTS, SharedLimits
+from prefect_ollama.tasks.dispatch._waiting_questions import POLL_S, asked_urls
 from prefect_ollama.tasks.dispatch.embedding import EmbeddingJob
 from tests.cases import most_slow
 from tests.dispatch.test_busy import right, texts

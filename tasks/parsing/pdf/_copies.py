@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from prefect_ollama.tasks.parsing._runs import runs
-from prefect_ollama.tasks.parsing.pdf._copy_signs import SHADOW, Place, suspicious_lines
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
+from prefect_ollama.tasks.parsing.pdf._possible_copies import SHADOW, Place, suspicious_lines
 from prefect_ollama.tasks.parsing.pdf._stext import BOLD, Line, TextBlock, block_of
 
 # Lengths are in sizes of the type. A letter is at most this part of its width away from its copy, and a little more
@@ -33,7 +33,7 @@ _LEVEL: Final = 0.02
 _SPACE: Final = 0.15
 # Letters of a page that are compared at most: some hundred times as many as a page of a book has.
 _MAX_GLYPHS: Final = 200_000
-# Earlier equal letters with which a letter is compared at most, so that the time stays linear.
+# Maximum number of earlier equal letters with which a letter is compared, so that the time stays linear.
 _MAX_CANDIDATES: Final = 8
 # A line is bold by its copies if at least this part of it has a copy.
 _MOSTLY: Final = 0.8
@@ -146,7 +146,7 @@ def _cell(glyph: Glyph) -> tuple[str, int, int]:
 
 def _words(line: list[Glyph]) -> Iterator[list[Glyph]]:
     """Divide a line at spaces and gaps, and where it goes back over itself; each space is by itself."""
-    return runs(
+    return split_between(
         line,
         lambda before, glyph: glyph.text.isspace() or before.text.isspace() or not _follows(before, glyph),
     )

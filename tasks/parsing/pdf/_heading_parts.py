@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_ollama.tasks.parsing.pdf._layout import Piece, stacked
 
-# Characters of a heading at most. A longer piece in large type is text.
+# Maximum characters of a heading. A longer piece in large type is text.
 MAX_HEADING_CHARACTERS: Final = 200
 # The number of a section ("2.1"), from whose parts the level follows.
 NUMBER: Final = re.compile(r"(?:§\s*)?(\d{1,3}(?:\.\d{1,3}){0,5})\.?\s+(?=\S)")

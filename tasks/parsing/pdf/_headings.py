@@ -27,7 +27,7 @@ _LARGER: Final = 1.12
 # A bold piece in the size of the text is a heading if it is not longer, in characters, and has a smaller part of
 # digits.
 _MAX_BOLD_CHARACTERS: Final = 150
-_MOST_DIGITS: Final = 0.4
+_MAX_DIGITS: Final = 0.4
 # Text in brackets is a unit or a remark ("(in millions)").
 _BRACKETS: Final = re.compile(r"[(\[].*[)\]]")
 # Bold words between two lines of a table or a title page, which are no headings.
@@ -156,7 +156,7 @@ def _may_head(text: str) -> bool:
     if _BRACKETS.fullmatch(text) or (is_period(text) and not NUMBER.match(text) and _DATED.search(text)):
         return False
     digits = sum(map(str.isdigit, text))
-    return digits <= _MOST_DIGITS * len(text) and _CONNECTS.fullmatch(text) is None
+    return digits <= _MAX_DIGITS * len(text) and _CONNECTS.fullmatch(text) is None
 
 
 def _bold_share(pages: list[RawPage]) -> float:

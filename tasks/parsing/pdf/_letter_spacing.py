@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import RIGHT_TO_LEFT
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock, block_of
@@ -54,7 +54,7 @@ def _has_singles(texts: list[str]) -> bool:
 def _words_of(block: TextBlock) -> TextBlock:
     lines: list[Line] = []
     texts: list[str] = []
-    rows = list(runs(zip(block.lines, block.texts, strict=True), _are_parted))
+    rows = list(split_between(zip(block.lines, block.texts, strict=True), _are_parted))
     grid = sum(_has_singles([text for _, text in row]) for row in rows) > 1
     for row in rows:
         row_lines, row_texts = [line for line, _ in row], [text for _, text in row]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._stext import Line, TextBlock, block_of
 
 # Minimum numbers of a page.
@@ -53,7 +53,7 @@ def without_line_numbers(blocks: list[TextBlock]) -> tuple[list[TextBlock], int]
 def _columns(numbers: list[_Number], edge: int) -> Iterator[list[_Number]]:
     """Return the numbers with one left (0) or right (2) edge."""
     numbers.sort(key=lambda each: each[1][edge])
-    return runs(numbers, lambda one, other: other[1][edge] - one[1][edge] > _ALIGNED)
+    return split_between(numbers, lambda one, other: other[1][edge] - one[1][edge] > _ALIGNED)
 
 
 def _go_up(column: list[_Number]) -> bool:

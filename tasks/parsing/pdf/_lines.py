@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from operator import sub
 from typing import Any, Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._layout import LEADERS, Piece, Row
 from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock
 
@@ -108,7 +108,7 @@ class Lines:
 
     def rows(self) -> Iterator[Row]:
         """Say where cells stand side by side, unless they are lines of prose in two columns."""
-        for run in runs(self.cells, lambda before, i: i != before + 1):
+        for run in split_between(self.cells, lambda before, i: i != before + 1):
             if not self.are_columns(run[0], run[-1] + 1):
                 yield from (
                     self._row(k) for k in run if self.size[k] > 0 and not LEADERS.search(self.text[k])

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._glyphs import edges
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece
 from prefect_ollama.tasks.parsing.pdf._stext import FONT, GLYPH, LINK, MEMORY, Line, TextBlock
@@ -45,7 +45,7 @@ class Listings:
             return list(blocks)
         levels = Counter([round(line[4]) for block in blocks for line in block.lines])
         found: list[TextBlock | Piece] = []
-        for run in runs(
+        for run in split_between(
             blocks, lambda above, below: not ({id(above), id(below)} <= monospaced and _goes_on(above, below))
         ):
             listing = _listing(run, levels) if id(run[0]) in monospaced else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, RawPage
 from prefect_ollama.tasks.parsing.pdf._page_number import PageNumber, page_number
 
@@ -90,7 +90,7 @@ def _number_after_text(pieces: list[Piece], low: list[Piece]) -> list[Piece]:
 def at_one_height(found: list[MarginLine]) -> Iterator[list[MarginLine]]:
     """Divide by height on the page, each part in the order of pages."""
     found = sorted(found, key=lambda line: line.height)
-    for group in runs(found, lambda above, line: line.height - above.height > SAME_HEIGHT):
+    for group in split_between(found, lambda above, line: line.height - above.height > SAME_HEIGHT):
         yield sorted(group, key=lambda line: line.page.number)
 
 

@@ -41,10 +41,10 @@ _RUN: Final = 8
 _RUN_AT_EDGE: Final = 3
 
 # Letters of a quote that are searched: comparing takes the product of both lengths.
-_MOST_LETTERS: Final = 4_000
+_MAX_LETTERS: Final = 4_000
 
 
-def numbered(pages: Pages, document: Any, number: int) -> Any:
+def page_as_read(pages: Pages, document: Any, number: int) -> Any:
     """Return a page of a document, counted from 0, uncropped and upright as it is when it is read."""
     if not 0 <= number < (count := mupdf.page_count(document)):
         raise Stopped("page", f"it has no page {number + 1}, it has {count}")
@@ -90,7 +90,7 @@ def places_of(
         regions: Rectangles (x0, y0, x1, y1) of the passage in points from the top left of the page as it is shown.
             A heading that a passage repeats stands elsewhere; it is marked if the page has these words once.
     """
-    wanted = _letters(quoted["text"])[:_MOST_LETTERS]
+    wanted = _letters(quoted["text"])[:_MAX_LETTERS]
     before, after = _letters(quoted["before"]), _letters(quoted["after"])
     if not wanted:
         return [], 0.0

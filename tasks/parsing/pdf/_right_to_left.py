@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._lines import LATIN, RIGHT_TO_LEFT, is_right_to_left
 from prefect_ollama.tasks.parsing.pdf._rtl_ligatures import ligatures
@@ -94,7 +94,7 @@ def _cells(line: Line, text: str, rtl_page: bool) -> Iterator[tuple[Line, str]]:
     if not rtl_page and parts[-1].ltr and parts[-1].text.isascii():
         yield line, text
         return
-    for cell in runs(parts, lambda right, left: right.x0 - left.x1 > _CELL * line[5]):
+    for cell in split_between(parts, lambda right, left: right.x0 - left.x1 > _CELL * line[5]):
         x0, x1 = min(part.x0 for part in cell), max(part.x1 for part in cell)
         yield (x0, line[1], x1, *line[3:8], cell[0].at), _text(cell)
 

@@ -8,7 +8,7 @@ with glyphs that the file maps to several letters.
 import re
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph, glyphs
 from prefect_ollama.tasks.parsing.pdf._stext import TextBlock
 
@@ -40,7 +40,7 @@ def _in_order(line: list[Glyph]) -> str:
 
 def ligatures(line: list[Glyph]) -> list[list[Glyph]]:
     """Divide a line into ligatures, whose last letter in MuPDF's order has all of their width, and single letters."""
-    return list(runs(line, lambda glyph, following: not _is_inner(glyph, following)))
+    return list(split_between(line, lambda glyph, following: not _is_inner(glyph, following)))
 
 
 def _is_inner(glyph: Glyph, following: Glyph) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.dropped import Dropped
 from prefect_ollama.tasks.parsing.pdf._layout import RawPage, letters_and_digits
 from prefect_ollama.tasks.parsing.pdf._margin_lines import (
@@ -157,7 +157,7 @@ def _repeated(lines: list[MarginLine], count: int) -> Iterator[tuple[_Group, boo
                 by_rule[rule].append(group)
     for groups in by_rule.values():
         groups.sort(key=lambda group: group.height)
-        for beside in runs(groups, lambda above, group: group.height - above.height > SAME_HEIGHT):
+        for beside in split_between(groups, lambda above, group: group.height - above.height > SAME_HEIGHT):
             pages = set().union(*(group.pages for group in beside))
             for group in beside:
                 enough = len(group.pages) >= _MIN_SHARE * count

@@ -62,7 +62,7 @@ class TextBlock(NamedTuple):
         x0, y0, x1, y1: Left, top, right and bottom edge, in points.
         lines: One or more.
         texts: The text of each line.
-        even: Whether the lines are of one type, each below the one before, and none but the first is set in.
+        even: Whether the lines are of one type, each below the one before, and only the first may be indented.
     """
 
     x0: float

@@ -11,7 +11,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Final
 
-from prefect_ollama.tasks.parsing._runs import runs
+from prefect_ollama.tasks.parsing._split_between import split_between
 from prefect_ollama.tasks.parsing.pdf._amounts import is_amount
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE, Piece, Table, table_piece
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_of, placed
@@ -25,7 +25,7 @@ _MAX_CELL_CHARACTERS: Final = 600
 # Two columns whose lines have more characters than this on average are columns of text.
 _LONG_LINES: Final = 45
 # A table has at most this number of columns. Text with more gaps side by side is spaced out in another way.
-MOST_COLUMNS: Final = 30
+MAX_COLUMNS: Final = 30
 # Part of the page at its top and bottom in which a running head or foot may be.
 _EDGE: Final = 0.1
 # The bullet or number of a list's point, which is not a cell of a table.
@@ -44,7 +44,7 @@ def tables_in(words: list[Word], height: float) -> Iterator[tuple[Piece, set[tup
             if sum(len(row) > 1 for row in rows) < 2:
                 continue
             columns = columns_of(rows)
-            if 2 <= len(columns) <= MOST_COLUMNS and (
+            if 2 <= len(columns) <= MAX_COLUMNS and (
                 table := _table(_trimmed(placed(rows, columns)), columns, every)
             ):
                 yield table
@@ -63,7 +63,7 @@ def _parts(rows: list[list[Word]], height: float) -> Iterator[list[list[Word]]]:
         at_edge = above[0].y1 < _EDGE * height or below[0].y0 > (1 - _EDGE) * height
         return below[0].baseline - above[0].baseline > (1.25 * middle if at_edge else most)
 
-    yield from runs(rows, are_parted)
+    yield from split_between(rows, are_parted)
 
 
 def _between_crossing(rows: list[list[Word]]) -> Iterator[list[list[Word]]]:

@@ -10,7 +10,7 @@ from prefect_ollama.tasks.parsing.pdf._amounts import is_amount, is_year
 from prefect_ollama.tasks.parsing.pdf._table_columns import Columns, Word, columns_under
 
 # Maximum number of lines above a table that may be its header.
-_MOST_LINES: Final = 6
+_MAX_LINES: Final = 6
 # Lengths are in sizes of the type. Maximum distance between lines of a header, and to the first row below it.
 _FAR: Final = 2.4
 # Maximum distance between lines of one cell.
@@ -18,7 +18,7 @@ _LEADING: Final = 1.35
 # Characters of a cell of a header. A longer line is a sentence above the table.
 _MAX_HEADER_CELL_CHARACTERS: Final = 60
 # A table with more rows of header than these has no header but groups of rows.
-_MOST_ROWS: Final = 6
+_MAX_ROWS: Final = 6
 
 # English names, in full and abbreviated.
 _MONTH: Final = (
@@ -78,7 +78,7 @@ def header_above(
     found: list[list[Word]] = []
     below = rows[0]
     size = median(cell.size for cell in below)
-    for row in reversed(above[-_MOST_LINES:]):
+    for row in reversed(above[-_MAX_LINES:]):
         far = below[0].baseline - row[0].baseline > _FAR * max(size, row[0].size)
         if far or not (_is_header(row, columns) or _names_group(row, columns)):
             break
@@ -177,7 +177,7 @@ def header_rows(rows: Sequence[Sequence[str]]) -> int:
     if not any(is_amount(cell) for row in rows for cell in row[1:]):
         return 1 if len(rows) > 1 else 0
     count = 0
-    for i, row in enumerate(rows[:_MOST_ROWS]):
+    for i, row in enumerate(rows[:_MAX_ROWS]):
         if any(is_amount(cell) for cell in row[1:]):
             break
         if any(cell.strip() for cell in row[1:]):

@@ -7,7 +7,7 @@ from prefect_ollama.tasks.parsing.pdf._layout import Piece, RawPage, Table, tabl
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
 
 # Maximum number of lines between two parts of a table, and of characters in each line.
-_MOST_LINES: Final = 3
+_MAX_LINES: Final = 3
 _MAX_LINE_CHARACTERS: Final = 120
 # Lengths are in sizes of the type: columns are the same if they end, or begin, no farther apart; and there is no more
 # space than this between one part and what follows it.
@@ -35,7 +35,7 @@ def join_parts(page: RawPage) -> None:
 
 def _whole(pieces: list[Piece]) -> int | None:
     """Return the place of the table that the last pieces may be a part of."""
-    for at in reversed(range(max(0, len(pieces) - _MOST_LINES - 1), len(pieces))):
+    for at in reversed(range(max(0, len(pieces) - _MAX_LINES - 1), len(pieces))):
         piece = pieces[at]
         if piece.table is not None:
             return at

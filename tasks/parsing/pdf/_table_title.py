@@ -7,7 +7,7 @@ from typing import Final
 from prefect_ollama.tasks.parsing.document import Block, Box
 
 # Maximum number of blocks above a table that may be its title, and of characters in each block.
-_MOST_BLOCKS: Final = 5
+_MAX_BLOCKS: Final = 5
 _MAX_TITLE_CHARACTERS: Final = 160
 # Above the table, and between each other, they have no more space than this, in points.
 _FAR: Final = 40
@@ -29,7 +29,7 @@ def table_title(above: Sequence[Block], box: Box) -> str:
     """
     found: list[str] = []
     top = box.y0
-    for block in reversed(above[-_MOST_BLOCKS:]):
+    for block in reversed(above[-_MAX_BLOCKS:]):
         text = block.text
         if (
             block.kind not in ("heading", "paragraph", "margin")

@@ -24,13 +24,13 @@ from prefect_ollama.tasks.parsing.pdf._layout import (
 from prefect_ollama.tasks.parsing.pdf._lines import is_right_to_left
 from prefect_ollama.tasks.parsing.pdf._stext import VERTICAL, TextBlock, block_of
 from prefect_ollama.tasks.parsing.pdf._table_columns import Word
-from prefect_ollama.tasks.parsing.pdf._table_grid import MOST_COLUMNS, tables_in
+from prefect_ollama.tasks.parsing.pdf._table_grid import MAX_COLUMNS, tables_in
 from prefect_ollama.tasks.parsing.pdf._table_header import header_rows
 
 # Characters that show nothing: white space, invisible characters, and those of a font without a character map.
 _NOTHING: Final = re.compile(r"[\s\x00-\x1f\x7f-\xa0\u200b-\u200f\ufeff\ufffd\ue000-\uf8ff]*")
-# Rows of a table that are analysed at most. No page has as many, but a hostile one could.
-_MOST_ROWS: Final = 5000
+# Maximum rows of a table that are analysed. Only a hostile page has more.
+_MAX_ROWS: Final = 5000
 # Largest distance between two rows of a table, in sizes of the type, because cells may have several lines.
 _FAR: Final = 12
 # Distance above and below the rows in which further rows are searched, in sizes of the type.
@@ -63,7 +63,7 @@ def find_tables(
 def _groups(rows: list[Row]) -> list[list[Row]]:
     groups: list[list[Row]] = []
     # Only the last rows of a group are compared, so that the time stays linear.
-    for row in sorted(rows[:_MOST_ROWS], key=lambda row: row.y0):
+    for row in sorted(rows[:_MAX_ROWS], key=lambda row: row.y0):
         for group in groups:
             size = row.size
             if (
@@ -158,7 +158,7 @@ def _make_table(page: RawPage, run: list[Piece]) -> None:
     if len(rows) < 3 or not any(character.isalnum() for piece in run for character in piece.text):
         return
     columns = _columns(rows)
-    if not 2 <= len(columns) <= MOST_COLUMNS:
+    if not 2 <= len(columns) <= MAX_COLUMNS:
         return
     texts = [["" for _ in columns] for _ in rows]
     for row, cells in zip(rows, texts, strict=True):

@@ -127,7 +127,7 @@ class TextCleanup:
         return [[self.running(cell) if "\n" in cell else cell for cell in row] for row in rows]
 
     def lines(self, text: str) -> tuple[str, tuple[int, ...]]:
-        """Make one line of text of several, and say where each of these but the last ends in it."""
+        """Join several lines to one, and return it with the place where each of them except the last ends."""
         text = text.strip(" ").replace(" \n", "\n")
         if "\n" not in text:
             return (text if self._is_clean(text) else self._clean(text)), ()

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from prefect_ollama.tasks.parsing.pdf._glyphs import Glyph
 
 # Lengths are in sizes of the type. Maximum distance between letters of one word.
-_MOST: Final = 1.5
+_MAX_GAP: Final = 1.5
 # A space between words is wider than that between letters by this factor, and by so much.
 _WIDER: Final = 1.3
 _WIDER_BY: Final = 0.08
@@ -55,7 +55,7 @@ def word_ends(
     else:
         within, ends = _by_width(gaps, size, _WIDER_IF_WRITTEN if all(written) else _WIDER)
     # Where words have written spaces between them, letters without one are set apart, however wide it is.
-    if within > _MOST * size or any(gap < _WIDER * within for gap in around):
+    if within > _MAX_GAP * size or any(gap < _WIDER * within for gap in around):
         return None
     inner = [i for i in range(len(gaps)) if i not in ends]
     even = sum(abs(gaps[i] - within) <= _EVENLY * size for i in inner)

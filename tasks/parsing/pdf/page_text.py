@@ -12,10 +12,10 @@ import orjson
 from prefect_ollama.tasks.parsing.errors import Stopped
 from prefect_ollama.tasks.parsing.pdf._accents import with_accents
 from prefect_ollama.tasks.parsing.pdf._layout import SCALE
+from prefect_ollama.tasks.parsing.pdf._page_rotation import angle_of, turn
 from prefect_ollama.tasks.parsing.pdf._rtl_ligatures import with_ligatures_in_order
 from prefect_ollama.tasks.parsing.pdf._stext import StructuredText, TextBlock, from_json, json_box
 from prefect_ollama.tasks.parsing.pdf._tex_codes import as_signs, has_codes
-from prefect_ollama.tasks.parsing.pdf._upright import angle_of, turn
 from prefect_ollama.tasks.parsing.pdf.mupdf import mupdf, pymupdf, raw, uncropped
 
 # Maximum pixels of a page that is drawn for OCR, for any declared page size.

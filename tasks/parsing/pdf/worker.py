@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect_ollama.tasks.parsing.document import ParsedDocument
 from prefect_ollama.tasks.parsing.pdf import mupdf
-from prefect_ollama.tasks.parsing.pdf._picture import draw, numbered, places_of
+from prefect_ollama.tasks.parsing.pdf._picture import draw, page_as_read, places_of
 from prefect_ollama.tasks.parsing.pdf.assembly import Reading, from_journal
 from prefect_ollama.tasks.parsing.pdf.page_text import Pages
 from prefect_ollama.tasks.parsing.pdf.reader import Reader
@@ -60,7 +60,7 @@ class PdfReader:
     ) -> tuple[bytes, float]:
         """Return a page as PNG with rectangles or a quote marked, and its share; raise what `refusal` explains."""
         with mupdf.opened(file, request["passwords"]) as document:
-            shown = numbered(self._pages, document, page)
+            shown = page_as_read(self._pages, document, page)
             if quoted is None:
                 return draw(shown, marks, dpi), 0.0
             places, share = places_of(shown, marks, quoted)

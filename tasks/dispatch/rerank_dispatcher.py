@@ -10,7 +10,7 @@ from typing import Final
 
 from prefect_ollama.blocks.errors import AnswerRejected, ClusterError, NodeAnswerError, NodeError, NodeRefused
 from prefect_ollama.blocks.nodes import ClusterSpec, ModelSpec, NodeSpec, RerankEndpoint
-from prefect_ollama.tasks.dispatch._base import BaseDispatcher
+from prefect_ollama.tasks.dispatch._base_dispatcher import BaseDispatcher
 from prefect_ollama.tasks.dispatch._job import BYTES_A_TOKEN, Item, Job
 from prefect_ollama.tasks.dispatch._request_kind import RequestKind
 

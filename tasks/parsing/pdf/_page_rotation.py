@@ -1,4 +1,4 @@
-"""Turn a page upright whose text runs sideways or upside down, as wide tables on tall pages do."""
+"""Turn a page whose text runs sideways or upside down, as wide tables on tall pages do, so that it can be read."""
 
 from collections import Counter
 from collections.abc import Sequence

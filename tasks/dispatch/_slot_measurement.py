@@ -30,7 +30,7 @@ class Sent:
     heard: float = 0.0
 
 
-class SlotWaves:
+class SlotMeasurement:
     """Measures the slots of one node.
 
     Args:

@@ -1,4 +1,4 @@
-"""Runs of neighbours in a sequence."""
+"""Split a sequence between neighbours that do not belong together."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -6,8 +6,8 @@ from typing import TypeVar
 _Item = TypeVar("_Item")
 
 
-def runs(items: Iterable[_Item], parted: Callable[[_Item, _Item], bool]) -> Iterator[list[_Item]]:
-    """Divide items between any two neighbours that are parted, in their order."""
+def split_between(items: Iterable[_Item], parted: Callable[[_Item, _Item], bool]) -> Iterator[list[_Item]]:
+    """Yield lists of items in their order, split between neighbours for which `parted` is true."""
     run: list[_Item] = []
     for item in items:
         if run and parted(run[-1], item):
