@@ -197,7 +197,8 @@ def measure(node: Node, in_flight: int, texts: int) -> Point:
 def test_the_load_keeps_as_many_requests_of_such_size_under_way(
     node: Node, in_flight: int, texts: int
 ) -> None:
-    node.control(texts_per_second=100)
+    # With the latency all requests are under way together, also if a busy machine sends them one by one.
+    node.control(texts_per_second=100, latency=0.5)
     point = measure(node, in_flight, texts)
     counted = node.stats()
     assert point.setting == (in_flight, texts)

@@ -32,11 +32,13 @@ class FailureRecord:
 
     Attributes:
         texts: How many items the node had answered by then.
+        repeated: Whether there was more than one failure.
     """
 
     error: NodeError
     weight: float
     texts: int
+    repeated: bool
 
 
 def unicode_fault(text: str) -> str:

@@ -1,9 +1,10 @@
 """Poison texts: texts that make nodes fail. A text is rejected only if it fails on nodes that embed other texts.
 
 A failed request with several texts is halved until a text is alone. A failure of a single text counts only if its node
-embeds the canary texts after it. The text is rejected when it has failed on every node that works, and the failures
-together reach `REJECT_SCORE`. Before a node gets the text a second time it embeds other texts, as long as there are
-any. The node then has no other request, because some servers fail only while they have several.
+embeds the canary texts after it. The text is rejected when it has failed on every node that works and twice on one of
+them, and the failures together reach `REJECT_SCORE`. Each node may have failed for a moment only, but not twice at the
+same text. Before a node gets the text a second time it embeds other texts, as long as there are any. The node then has
+no other request, because some servers fail only while they have several.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ def record_failure(item: Item, node: Node, error: NodeError) -> None:
     weight = 1.5 if isinstance(error, InputRejected) else 0.5 if isinstance(error, NodeUnreachable) else 1.0
     if (before := item.failures.get(node.name)) is not None:
         weight += before.weight
-    item.failures[node.name] = FailureRecord(error, weight, node.texts)
+    item.failures[node.name] = FailureRecord(error, weight, node.texts, repeated=before is not None)
 
 
 def may_try(item: Item, node: Node, nodes: Sequence[Node], now: float, *, others_wait: bool) -> bool:
@@ -79,7 +80,8 @@ def _final_error(
     if rejected < REJECT_SCORE:
         if not item.failures or _untried(item, nodes, now):
             return None
-        if sum(each.weight for each in failures) < REJECT_SCORE and not any(map(_is_final, errors)):
+        score = sum(each.weight for each in failures) if any(each.repeated for each in failures) else 0.0
+        if score < REJECT_SCORE and not any(map(_is_final, errors)):
             return None
     return kind.final_error(item, errors)
 

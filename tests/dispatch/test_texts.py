@@ -50,6 +50,14 @@ def test_a_poison_text_alone_is_named(trio: list[Node], mode: Any) -> None:
         check(texts, dispatcher.embed(texts), failed=[1])
 
 
+def test_a_text_that_each_node_refuses_once_is_embedded(trio: list[Node]) -> None:
+    for node in trio:
+        node.control(faults=[poison("POISON", "400") | {"times": 1}])
+    with Dispatcher(proven(trio)) as dispatcher:
+        texts = ["POISON alone"]
+        check(texts, dispatcher.embed(texts))
+
+
 def test_a_poison_text_does_not_wait_for_the_word_of_a_node_that_hangs(trio: list[Node]) -> None:
     texts = some(256)
     texts[17] += " POISON"
