@@ -107,7 +107,8 @@ class Sender:
         """Let nodes with a free slot repeat requests that are expected late elsewhere."""
         while found := scheduling.to_hedge(self.nodes, now):
             node, request = found
-            items = request.open_items
+            # The limit of this node may be lower than that of the node which has the request.
+            items = request.open_items[: self.check.room(node)]
             if node.take_slot(urgent=any(item.job.urgent for item in items)):
                 node.hedged += 1
                 self._send(node, items, now)

@@ -151,6 +151,14 @@ def test_a_text_counts_for_the_node_whose_vector_is_used(
     assert sum(node.wasted for node in outcome.stats) > 0
 
 
+def test_a_copy_of_a_late_request_keeps_to_the_limit_of_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked = [VirtualNode(200.0, slows_at=1.0), VirtualNode(100.0)], texts(400)
+    outcome = embed(monkeypatch, made, asked, most=[128, 8])
+    assert right(asked, outcome.embedded.vectors)
+    assert outcome.stats[1].hedged
+    assert made[1].largest <= 8
+
+
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize(("at", "least"), [(1.5, 0.95), (2.0, 0.95), (2.25, 0.95), (2.5, 0.95), (3.0, 0.93)])
 @pytest.mark.parametrize("order", ORDERS)

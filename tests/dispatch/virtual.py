@@ -134,6 +134,7 @@ class VirtualNode:
     sent: int = 0
     requests: int = 0
     in_hand: int = 0
+    largest: int = 0
     served: Counter[str] = field(default_factory=Counter)
     queue: asyncio.Semaphore = field(init=False)
 
@@ -181,6 +182,7 @@ class VirtualClient:
         # asyncio keeps no order among timers of one moment.
         await asyncio.sleep(self.virtual.latency * (1.5 if late else 0.5) + 1e-7 * self.virtual.sent)
         self.virtual.requests += 1
+        self.virtual.largest = max(self.virtual.largest, len(texts))
         self.virtual.served.update(texts)
         self._be_there()
         lies = self._after(self.virtual.lies_after)
@@ -232,7 +234,7 @@ def embed(
     made: Sequence[VirtualNode],
     texts: Sequence[str],
     *,
-    most: int = 128,
+    most: int | Sequence[int] = 128,
     assumed: int | None = None,
     loop: Callable[[], VirtualLoop] = VirtualLoop,
 ) -> Outcome:
@@ -242,7 +244,7 @@ def embed(
         patch: Takes the virtual clients away at its end.
         made: The nodes.
         texts: The texts.
-        most: Texts in a request at most.
+        most: Texts in a request at most, of all nodes or of each.
         assumed: Slots that the dispatcher takes every node to have, whatever it really has; None lets it find out.
         loop: Makes the loop.
 
@@ -264,13 +266,15 @@ def embed(
         name: NodeVerification(name, VERSION, "digest", node.seconds(node.count(SHORT)) + node.latency)
         for name, node in VirtualClient.nodes.items()
     }
-    each = tuple(NodeSpec(name, max_request_texts=most) for name in verifications)
+    limits = [most] * len(made) if isinstance(most, int) else most
+    named = zip(verifications, limits, strict=True)
+    each = tuple(NodeSpec(name, max_request_texts=limit) for name, limit in named)
     spec = ClusterSpec(each, ModelSpec("virtual"), give_up_after=20.0)
     cluster = VerifiedCluster(spec, reference, verifications)
 
     async def run() -> Outcome:
         dispatch = Engine(EmbeddingKind(cluster), spec, SharedLimits(None))
-        job = EmbeddingJob(list(texts), DIMENSION, prefix="", urgent=False, limit=most)
+        job = EmbeddingJob(list(texts), DIMENSION, prefix="", urgent=False, limit=max(limits))
         dispatch.add(job)
         embedded = await asyncio.wrap_future(job.future)
         outcome = Outcome(embedded, asyncio.get_running_loop().time(), dispatch.stats())
