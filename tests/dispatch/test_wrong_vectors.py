@@ -1,4 +1,4 @@
-"""A node that starts to lie in mid-run is not believed, whatever delays this process has. In virtual time."""
+"""Wrong vectors from the middle of a run on are found, whatever delays this process has. In virtual time."""
 
 from __future__ import annotations
 
