@@ -487,6 +487,13 @@ def test_a_server_that_takes_one_text_at_a_time_gets_no_more() -> None:
         assert np.array_equal(embed(server, max_request_texts=1), right())
 
 
+def test_a_server_that_reads_the_first_text_alone_is_named_with_the_remedy() -> None:
+    with OpenAIServer(spoil=lambda answer: answer | {"data": answer["data"][:1]}) as server:
+        with pytest.raises(NodeAnswerError, match=r"1 vector for 5 texts.*\n?.*\*Max texts per request\* to 1"):
+            embed(server)
+        assert np.array_equal(embed(server, max_request_texts=1), right())
+
+
 def test_the_models_name_on_the_server_may_be_another_one() -> None:
     with OpenAIServer("vLLM", model="nomic-ai/nomic-embed-text-v1.5") as server:
         with pytest.raises(NodeRefused, match=r"It has 'nomic-ai/nomic-embed-text-v1\.5'") as caught:

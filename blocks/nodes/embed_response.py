@@ -13,7 +13,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_ollama.blocks.nodes._body import MAX_DIMENSIONS, Bounds, embed_bounds, parse, unusable, whole
+from prefect_ollama.blocks.nodes._body import (
+    LOOK,
+    MAX_DIMENSIONS,
+    Bounds,
+    embed_bounds,
+    parse,
+    unusable,
+    whole,
+)
 from prefect_ollama.blocks.nodes._disclosure import OPEN, Disclosure
 from prefect_ollama.blocks.nodes._errors import start_of
 from prefect_ollama.blocks.quantity import quantity
@@ -65,7 +73,16 @@ def rows_in(
     rows = data[name]
     if not isinstance(rows, list) or len(rows) != count:
         got = quantity(len(rows), "vector") if isinstance(rows, list) else "no list of vectors"
-        raise unusable(node, f"answered {got} for {quantity(count, 'text')}.")
+        first = (
+            isinstance(rows, list) and len(rows) == 1
+        )  # some servers read the first text of a request alone
+        raise unusable(
+            node,
+            f"answered {got} for {quantity(count, 'text')}.",
+            "If its server reads one text of a request, set *Max texts per request* to 1 in its block."
+            if first
+            else LOOK,
+        )
     return data, rows
 
 
