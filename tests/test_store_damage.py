@@ -293,6 +293,7 @@ def test_wrong_rights_are_told_as_such(good: Path, readable: Path) -> None:
     for line in told("search", "open"):
         assert "False" in line
         assert "permission denied" in line
+        assert f"the right to read and write {str(folder)!r} and its files" in line
         assert "damaged" not in line
 
 

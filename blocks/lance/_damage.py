@@ -50,9 +50,11 @@ def failure(
     kind = kind_of(error)
     if kind == "damaged" and spec is not None:
         return damaged(spec, f"{what}: {_damage(spec, error)}", state=state)
+    place = "" if spec is None else f" {spec.uri!r}"
     # LanceDB also writes to the folder for temporary files, which only its message names.
     at = _AT_PATH.search(str(error))
-    place = f" {str(Path(at[1]).parent)!r}" if at else "" if spec is None else f" {spec.uri!r}"
+    if at and (spec is None or not Path(at[1]).is_relative_to(spec.uri)):
+        place = f" {str(Path(at[1]).parent)!r}"
     causes = {  # with the same remedy in each operation
         "rights": (
             f"the store refuses access ({short(error)})",
@@ -61,7 +63,7 @@ def failure(
         if spec is not None and spec.remote
         else (
             "the user of this process has no right to (permission denied)",
-            f"Give it the right to read and write{place}",
+            f"Give it the right to read and write{place and f'{place} and its files'}",
         ),
         "links": (
             "the file system has no hard links, as exFAT, some network shares and mounts of object stores",
