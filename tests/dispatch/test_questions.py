@@ -22,10 +22,10 @@ from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import NodeVerification, VerifiedCluster
 from prefect_ollama.tasks.dispatch import Asking
 from prefect_ollama.tasks.dispatch import _embedding_kind as embedding_kind
+from prefect_ollama.tasks.dispatch import _poison_texts as poison_texts
 from prefect_ollama.tasks.dispatch import _waiting_questions as questions
 from prefect_ollama.tasks.dispatch._embedding_kind import EmbeddingKind
 from prefect_ollama.tasks.dispatch._engine import Engine
-from prefect_ollama.tasks.dispatch._job import FailureRecord
 from prefect_ollama.tasks.dispatch._node import Node
 from prefect_ollama.tasks.dispatch._queue import Queue
 from prefect_ollama.tasks.dispatch._rate_model import RateModel
@@ -159,7 +159,6 @@ def test_a_question_goes_before_a_text_that_is_tried_again(case: Case) -> None:
     async def both() -> None:
         client = FifoClient(case.cluster.spec.nodes[0], ModelSpec("virtual"))
         node = Node(client, RateModel(100.0, 1.0, 4), SharedLimits(None), LoopLag())
-        node.texts = 1  # so the text that failed may be tried again, once the node has no other request
         queue, kind = Queue(8), EmbeddingKind(case.cluster)
         sender = Sender(kind, [node], queue, AnswerCheck(), lambda *_: None)
         bulk, bad, question = (
@@ -169,7 +168,8 @@ def test_a_question_goes_before_a_text_that_is_tried_again(case: Case) -> None:
         )
         queue.put(bulk.items, front=False)
         sender.send(0.0)
-        bad.items[0].failures[NODE] = FailureRecord(NodeFailed("failed (500).", node=NODE), 1.0, 0)
+        poison_texts.record_failure(bad.items[0], node, NodeFailed("failed (500).", node=NODE))
+        node.texts = 1  # it may be tried again now, but only while the node has no other request
         queue.put(bad.items, front=False)
         queue.put(question.items, front=True)
         sender.send(0.0)
