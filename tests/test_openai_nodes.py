@@ -343,9 +343,10 @@ TOO_LONG = "This model's maximum context length is 512 tokens. However, your pro
 def test_an_error_under_status_200_is_that_error(said: Any, error: type[NodeError], shown: str) -> None:
     with OpenAIServer() as server:
         embed(server)
-        server.recorded["/v1/embeddings"] = 200, {"error": said}
-        with pytest.raises(error, match=shown):
-            embed(server)
+        for beside in ({}, {"object": "list", "data": []}):
+            server.recorded["/v1/embeddings"] = 200, {"error": said, **beside}
+            with pytest.raises(error, match=shown):
+                embed(server)
         server.recorded.clear()
         server.spoil = lambda answer: answer | {"error": None}
         assert np.array_equal(embed(server), right())
@@ -489,7 +490,9 @@ def test_a_server_that_takes_one_text_at_a_time_gets_no_more() -> None:
 
 def test_a_server_that_reads_the_first_text_alone_is_named_with_the_remedy() -> None:
     with OpenAIServer(spoil=lambda answer: answer | {"data": answer["data"][:1]}) as server:
-        with pytest.raises(NodeAnswerError, match=r"1 vector for 5 texts.*\n?.*\*Max texts per request\* to 1"):
+        with pytest.raises(
+            NodeAnswerError, match=r"1 vector for 5 texts.*\n?.*\*Max texts per request\* to 1"
+        ):
             embed(server)
         assert np.array_equal(embed(server, max_request_texts=1), right())
 

@@ -188,7 +188,11 @@ def status_of_error(body: bytes) -> int:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
         return 0
-    if not isinstance(said, dict) or not said.get("error") or any(isinstance(v, list) for v in said.values()):
+    if (
+        not isinstance(said, dict)
+        or not said.get("error")
+        or any(v and isinstance(v, list) for v in said.values())
+    ):
         return 0
     error = said["error"]
     code = str(error.get("code")) if isinstance(error, dict) else ""
