@@ -28,12 +28,13 @@ from prefect_ollama.blocks.errors import (
     TextTooLong,
 )
 from prefect_ollama.blocks.nodes import _openai, open_endpoint
-from prefect_ollama.blocks.nodes._dialects import OPENAI
+from prefect_ollama.blocks.nodes._dialects import OLLAMA, OPENAI, Dialect
 from prefect_ollama.blocks.nodes._errors import from_response
 from prefect_ollama.blocks.nodes._openai import OpenAIEndpoint
 from prefect_ollama.blocks.nodes.address import openai_url
 from prefect_ollama.blocks.nodes.canaries import long_pair
 from prefect_ollama.blocks.nodes.check import check_cluster, check_node
+from prefect_ollama.blocks.nodes.proxy import Proxy
 from prefect_ollama.blocks.nodes.spec import ClusterSpec, ModelSpec, NodeSpec
 from prefect_ollama.blocks.nodes.verification import VerifiedCluster, verify_cluster
 from prefect_ollama.blocks.resolve import cluster_by_address
@@ -272,17 +273,34 @@ def test_a_refusal_says_whose_fault_it_is(
         (400, "Invalid model: x. Please select one of 'a', 'b'", "does not have the model"),
         (400, "x is not a valid model ID", "does not have the model"),
         (400, "could not find real modelID for x", "does not have the model"),
+        (400, "The model `x/y:8b` does not exist.", "does not have the model"),
         (400, "ModelNotDeployedError: model='x' does not support `embed`.", "cannot embed"),
         (400, "This model does not support the 'embed' task.", "cannot embed"),
         (400, 'Failed to load model "e5@q8_0". Error: Model is not embedding.', "cannot embed"),
         (400, "The embeddings operation does not work with the specified model, gpt-4o.", "cannot embed"),
-        (402, "Insufficient credits", "refuses the credentials"),
+        (402, "Insufficient credits", "wants to be paid first"),
     ],
 )
 def test_a_server_that_can_never_embed_is_refused(status: int, said: str, shown: str) -> None:
     error = from_response("it", status, httpx.Headers(), error_body(said), model="m", dialect=OPENAI)
     assert type(error) is NodeRefused
     assert shown in error.cause
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error loading model: tensor 'output_norm.weight' not found",
+        "model failed: CUDA device not found",
+        "model=x: upstream host not found",
+        "Failed to encode text: 'The model was not found to be stable'",
+        f"Failed to encode text: {'word ' * 50}that is not an embedding model",
+    ],
+)
+@pytest.mark.parametrize("dialect", [OLLAMA, OPENAI])
+def test_another_thing_that_is_not_found_does_not_refuse_the_model(said: str, dialect: Dialect) -> None:
+    error = from_response("it", 400, httpx.Headers(), error_body(said), model="m", dialect=dialect)
+    assert type(error) is NodeFailed
 
 
 # Of llama-cpp-python, Jina, Voyage, DashScope, Mistral, Infinity, vLLM and NVIDIA.
@@ -308,6 +326,8 @@ def test_a_server_that_can_never_embed_is_refused(status: int, said: str, shown:
             512,
         ),
         (400, "Input length 1025 exceeds maximum allowed token size 512", 512),
+        (400, "input length of 600 tokens exceeds the maximum context length of 512", 512),
+        (422, f"String should have at most 9000 characters {'x ' * 99} is not an embedding model", None),
     ],
 )
 def test_a_text_is_too_long_in_the_words_of_other_servers(status: int, said: str, most: int | None) -> None:
@@ -320,6 +340,9 @@ def test_the_error_of_a_gateway_may_be_a_list() -> None:
     body = orjson.dumps([{"error": {"code": 429, "message": "You exceeded your current quota"}}])
     error = from_response("it", 429, httpx.Headers(), body, model="m", dialect=OPENAI)
     assert error.cause == "Node 'it': is busy (429 'You exceeded your current quota')."
+    proxy = Proxy("http://squid:3128", "HTTPS_PROXY", "api")
+    behind = from_response("it", 429, httpx.Headers(), body, model="m", dialect=OPENAI, proxy=proxy)
+    assert behind.cause == error.cause
 
 
 def error_body(said: str) -> bytes:

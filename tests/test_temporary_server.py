@@ -16,7 +16,9 @@ import pytest
 from filelock import Timeout
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
+    PREFECT_API_KEY,
     PREFECT_API_URL,
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     temporary_settings,
 )
@@ -298,6 +300,27 @@ def test_a_named_server_that_cannot_be_used_is_named_with_the_reason(
         ):
             ensure_server()
     assert "secret" not in str(caught.value)
+
+
+def test_a_key_that_no_request_can_carry_is_not_shown() -> None:
+    with RawNode({}) as server:
+        named: dict[Any, Any] = {PREFECT_API_URL: f"{server.url}/api", PREFECT_API_KEY: "secret\nkey"}
+        with temporary_settings(named), pytest.raises(ServerUnavailable, match="PREFECT_API_KEY") as caught:
+            ensure_server()
+    assert "secret" not in str(caught.value)
+
+
+def test_the_version_of_a_named_server_is_checked_as_prefect_does(caplog: pytest.LogCaptureFixture) -> None:
+    replies = {"/api/health": answer(True), "/api/admin/version": answer("3.0.0")}
+    with RawNode(replies) as server:
+        address: dict[Any, Any] = {PREFECT_API_URL: f"{server.url}/api"}
+        with temporary_settings(address):
+            ensure_server()
+            ensure_server()
+        assert sum("older version" in each.message for each in caplog.records) == 1
+        replies["/api/admin/version"] = answer("2.0.0")
+        with temporary_settings({**address, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}):
+            ensure_server()
 
 
 def test_a_named_server_that_is_busy_is_left_to_prefect() -> None:

@@ -114,7 +114,7 @@ class TaskRunLost(PrefectOllamaError):
 
 # Its own class, because the start of a temporary server is tried again where the cause may pass.
 class ServerUnavailable(PrefectOllamaError):
-    """The Prefect server does not answer, or a temporary one cannot start. Nothing was done.
+    """The Prefect server does not answer or cannot be used, or a temporary one cannot start. Nothing was done.
 
     Examples:
         >>> from prefect.settings import PREFECT_API_URL, temporary_settings

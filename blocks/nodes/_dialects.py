@@ -84,6 +84,7 @@ OLLAMA_CHAT: Final = replace(
         "does not support generate",
         "think value",
     ),
+    wrong_model_remedy="Check that the model is {kind}. If it cannot think, switch thinking off or name one that can.",
 )
 
 # One dialect for all servers with this API, because a gateway may hide which server answers.

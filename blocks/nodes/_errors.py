@@ -44,12 +44,16 @@ _TOO_MANY_TOKENS: Final = re.compile(
 )
 
 # Refusals of a model's name with 400: of LM Studio; Xinference, llama-server and Llama Stack; Infinity; OpenRouter;
-# llama-swap.
+# llama-swap. Only the name may stand between, because a tensor or a device of the model may be "not found" too.
 _MISSING_MODEL: Final = re.compile(
-    r"\b(?:no|multiple) models (?:are )?loaded|\bmodel\b.{0,100}\bnot (?:found|exist)|^invalid model: |"
-    r"not a valid model|real modelid",
+    r"\b(?:no|multiple) models (?:are )?loaded|"
+    r"\bmodel:? ?(?:uid |name )?(?:(['\"`])[^'\"`]{1,100}\1|[\w./:@-]{0,100}) ?(?:is |was |does |could )?"
+    r"not (?:be )?(?:found|exist)(?! to)|could not find model|^invalid model: |not a valid model|real modelid",
     re.IGNORECASE,
 )
+
+# Characters in which a message names a model or refuses it. A text that is quoted after them decides nothing.
+_MAX_REFUSAL_CHARS: Final = 200
 
 # Answers of nginx, Apache, and servers in Go to a request without TLS.
 _TLS: Final = re.compile(r"to (?:an )?https (?:port|server)|ssl-enabled server port", re.IGNORECASE)
@@ -63,7 +67,7 @@ _MAX_ERROR_BYTES: Final = 16_384
 # The limit, as the refusals above name it.
 _MAX_TOKENS: Final = re.compile(
     r"(?:batch size: |max context size \(|available context size \(|"
-    r"(?:context|model|input) (?:length|window) (?:is|of) (?:only )?|must have less than |"
+    r"(?:context|model|maximum input) (?:length|window) (?:is|of) (?:only )?|must have less than |"
     r"(?:text cannot exceed|exceeding max|allowed token size|input length should be \[1,) )(\d{1,8})\b(?! char)",
     re.IGNORECASE,
 )
@@ -102,14 +106,18 @@ def from_response(
         )
     if status == 400 and _TLS.search(said):
         return refused("speaks TLS at this port.", remedy="Write https:// in place of http:// in its URL.")
-    if status in (401, 402, 407) or (status == 403 and said):
+    if status == 402:
+        return refused(f"wants to be paid first ({shown}).", remedy="Add credit to the account of its key.")
+    if status in (401, 407) or (status == 403 and said):
         return refused(f"refuses the credentials ({shown}).", remedy=dialect.credentials_remedy)
     if status == 403:
         return refused("answers 403 without a message.", remedy=dialect.forbidden_remedy)
-    if (status == 404 and "model" in words) or (status == 400 and _MISSING_MODEL.search(said)):
+    if (status == 404 and "model" in words) or (
+        status == 400 and _MISSING_MODEL.search(said[:_MAX_REFUSAL_CHARS])
+    ):
         remedy = dialect.no_model_remedy.format(model=model)
         return refused(f"does not have the model {model!r} ({shown}).", remedy=remedy)
-    plain = re.sub("[`'\"]", "", words)
+    plain = re.sub("[`'\"]", "", words[:_MAX_REFUSAL_CHARS])
     wrong_model = any(part in plain for part in dialect.wrong_model_words)
     if wrong_model or status in (404, 405, 501) or "invalid model name" in words:
         remedy = dialect.wrong_model_remedy if wrong_model else CHECK_ADDRESS
@@ -155,7 +163,7 @@ def no_room(error: NodeError) -> bool:
 
 def _is_ollamas(body: bytes) -> bool:
     try:
-        return isinstance(orjson.loads(body), dict)
+        return isinstance(orjson.loads(body), dict | list)
     except orjson.JSONDecodeError:
         return False
 

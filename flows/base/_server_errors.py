@@ -51,7 +51,11 @@ def explain_unusable(url: str, error: Exception) -> ServerUnavailable:
     status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
     why = f"it answers {status}" if status else str(error).rstrip(".") or type(error).__name__
     where = httpx.URL(url).copy_with(userinfo=b"")
-    if isinstance(error, httpx.TransportError):
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its words show the header, which has the key.
+        cause = f"No request can be sent to Prefect's server at {where} ({origin}): {type(error).__name__}."
+        first = "Check that PREFECT_API_KEY and PREFECT_API_AUTH_STRING are single lines of ASCII"
+    elif isinstance(error, httpx.TransportError):
         cause = f"Prefect's server at {where} does not answer ({origin}): {why}."
         first = "Start the server"
     elif status in (401, 403):
@@ -128,9 +132,8 @@ def _unavailable(cause: str, remedy: str) -> ServerUnavailable:
 
 
 def is_busy(error: Exception) -> bool:
-    """Return whether a configured server answered that it is busy, or that it or its proxy failed for now."""
-    response = error.response if isinstance(error, httpx.HTTPStatusError) else None
-    return response is not None and (response.is_server_error or response.status_code in (408, 429))
+    """Return whether a configured server or its proxy is busy: Prefect repeats requests that have such an answer."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (408, 429, 502, 503)
 
 
 def is_passing(error: str) -> bool:

@@ -117,7 +117,7 @@ def _check_named() -> None:
     with quick_client(ANSWER_TIMEOUT_S) as client:
         for left in reversed(range(MAX_STARTS)):
             error = _failure(client)
-            if error is None or is_busy(error):  # Prefect's engine repeats requests to a busy server
+            if error is None or is_busy(error):
                 return
             if not left or not isinstance(error, httpx.TransportError):
                 raise explain_unusable(PREFECT_API_URL.value() or "", error)
@@ -126,9 +126,11 @@ def _check_named() -> None:
 
 def _failure(client: SyncPrefectClient) -> Exception | None:
     """Return why a server cannot be used. It answers the question for its health without a login."""
-    if (error := client.api_healthcheck()) is None:
+    error = client.api_healthcheck()
+    if error is None and get_current_settings().client.server_version_check_enabled:
         try:
-            client.raise_for_api_version_mismatch()
+            # Once for a process, as Prefect does: each check of an older server warns.
+            client.raise_for_api_version_mismatch_once()
         except Exception as failed:
             return failed.__cause__ if isinstance(failed.__cause__, Exception) else failed
     return error

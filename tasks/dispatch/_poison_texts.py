@@ -2,9 +2,9 @@
 
 A failed request with several texts is halved until a text is alone. A failure of a single text counts only if its node
 embeds the canary texts after it. The text is rejected when it has failed on every node that works and twice on one of
-them, and the failures together reach `REJECT_SCORE`. Each node may have failed for a moment only, but not twice at the
-same text. Before a node gets the text a second time it embeds other texts, as long as there are any. The node then has
-no other request, because some servers fail only while they have several.
+them, and the failures together reach `REJECT_SCORE`. One failure may be a short fault of its node; two at the same
+text are not. Before a node gets the text a second time it embeds other texts, as long as there are any. The node then
+has no other request, because some servers fail only while they have several.
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,7 +80,9 @@ def _final_error(
     if rejected < REJECT_SCORE:
         if not item.failures or _untried(item, nodes, now):
             return None
-        score = sum(each.weight for each in failures) if any(each.repeated for each in failures) else 0.0
+        # A person waits for an urgent item, and may ask again.
+        sure = item.job.urgent or any(each.repeated for each in failures)
+        score = sum(each.weight for each in failures) if sure else 0.0
         if score < REJECT_SCORE and not any(map(_is_final, errors)):
             return None
     return kind.final_error(item, errors)

@@ -10,6 +10,7 @@ import pytest
 
 from prefect_ollama.blocks.errors import TextTooLong
 from prefect_ollama.tasks.dispatch import Dispatcher
+from prefect_ollama.tasks.dispatch.dispatcher import Kind
 from tests.cases import most_slow
 from tests.dispatch.samples import check, of, proven, some
 from tests.dispatch.virtual import VirtualNode, embed
@@ -50,12 +51,15 @@ def test_a_poison_text_alone_is_named(trio: list[Node], mode: Any) -> None:
         check(texts, dispatcher.embed(texts), failed=[1])
 
 
-def test_a_text_that_each_node_refuses_once_is_embedded(trio: list[Node]) -> None:
+@pytest.mark.parametrize("kind", ["document", "query"])
+def test_a_text_that_each_node_refuses_once_is_embedded_unless_a_person_waits(
+    trio: list[Node], kind: Kind
+) -> None:
     for node in trio:
         node.control(faults=[poison("POISON", "400") | {"times": 1}])
     with Dispatcher(proven(trio)) as dispatcher:
         texts = ["POISON alone"]
-        check(texts, dispatcher.embed(texts))
+        check(texts, dispatcher.embed(texts, kind=kind), failed=[0] if kind == "query" else [])
 
 
 def test_a_poison_text_does_not_wait_for_the_word_of_a_node_that_hangs(trio: list[Node]) -> None:
