@@ -73,9 +73,8 @@ def rows_in(
     rows = data[name]
     if not isinstance(rows, list) or len(rows) != count:
         got = quantity(len(rows), "vector") if isinstance(rows, list) else "no list of vectors"
-        first = (
-            isinstance(rows, list) and len(rows) == 1
-        )  # some servers read the first text of a request alone
+        # Some servers read the first text of a request alone.
+        first = isinstance(rows, list) and len(rows) == 1
         raise unusable(
             node,
             f"answered {got} for {quantity(count, 'text')}.",

@@ -27,7 +27,7 @@ from prefect_ollama.tasks.store import Writer
 BUNDLE_SECONDS = 3.0
 
 # Chunks in a bundle: fewer are not worth a task run, more take memory and are stored late.
-BUNDLE_LEAST, BUNDLE_MOST = 64, 1024
+MIN_BUNDLE, MAX_BUNDLE = 64, 1024
 
 # Bundles in progress in addition to those that are parsed: the nodes' queue never runs empty, and memory is bounded.
 BUNDLES_AHEAD = 8
@@ -162,4 +162,4 @@ def _rows_to_store(failed: Sequence[Document], reread: frozenset[str]) -> tuple[
 def _bundle_chunks(cluster: VerifiedCluster) -> int:
     """Return the chunks that the nodes embed in `BUNDLE_SECONDS`; a power of two, see `Bundles`."""
     rate = sum(verification.texts_per_second for verification in cluster.verifications.values())
-    return int(min(max(2 ** round(math.log2(rate * BUNDLE_SECONDS)), BUNDLE_LEAST), BUNDLE_MOST))
+    return int(min(max(2 ** round(math.log2(rate * BUNDLE_SECONDS)), MIN_BUNDLE), MAX_BUNDLE))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -25,8 +26,10 @@ _MAX_BRACES: Final = 64
 # Thoughts of a model in its answer, if its node does not separate them.
 _THOUGHTS: Final = regex.compile(r"\A\s*<(think|thinking|thought)>.*?</\1>", regex.DOTALL)
 # The end of thoughts without a beginning, which the template of some models writes itself, and of those of gpt-oss.
-_THOUGHTS_END: Final = regex.compile(r"</(?:think|thinking|thought)>|<\|channel\|>final<\|message\|>")
-_UNENDED_THOUGHTS: Final = regex.compile(r"\A\s*<(?:think|thinking|thought)>")
+_THOUGHTS_END: Final = regex.compile(
+    r"</(?:think|thinking|thought)>|<\|channel\|>final\b[^{}]{0,40}?<\|message\|>"
+)
+_UNENDED_THOUGHTS: Final = regex.compile(r"\A\s*<(?:(?:think|thinking|thought)>|\|channel\|>analysis\b)")
 _NUMBER: Final = regex.compile(r"\D{0,16}(\d{1,9})\D{0,2}")
 
 # The characters before an item of a list.
@@ -106,10 +109,10 @@ def whole_part(text: str, schema: Mapping[str, Any] | None, check: Check) -> Any
     if len(text) > MAX_ANSWER_CHARACTERS or len(properties) != 1:
         return None
     ((name, inner),) = properties.items()
-    at = found.end() if (found := _THOUGHTS.match(text)) else 0
-    if inner.get("type") != "array" or _UNENDED_THOUGHTS.match(text, at):
+    answer = text[_objects(text)[1] :]
+    if inner.get("type") != "array" or _UNENDED_THOUGHTS.match(answer):
         return None
-    items = whole_items(text[at:], name)
+    items = whole_items(answer, name)
     try:
         return check(json.dumps({name: items})) if items else None
     except ValueError:
@@ -117,28 +120,39 @@ def whole_part(text: str, schema: Mapping[str, Any] | None, check: Check) -> Any
 
 
 def _values_within(text: str, schema: Mapping[str, Any]) -> list[Any]:
-    """Return the JSON objects of an answer with other text around them, such as a fence of Markdown or thoughts.
+    """Return the JSON values of an answer with other text around them, such as a fence of Markdown or thoughts.
 
     Servers with an older or another engine ignore the schema, and for some models Ollama does, too.
     """
-    found: list[Any] = []
-    thought = 0  # how many of them are thoughts
-    at = thoughts.end() if (thoughts := _THOUGHTS.match(text)) else 0
+    objects, behind = _objects(text)
+    answer = text[behind:].strip()
+    found = [_fitted(value, schema) for at, value in objects if at >= behind or not answer]
+    # The whole may also be a list.
+    with suppress(orjson.JSONDecodeError):
+        whole = orjson.loads(answer.removeprefix("```").removeprefix("json").removesuffix("```"))
+        found.append(_fitted(whole, schema))
+    return found
+
+
+def _objects(text: str) -> tuple[list[tuple[int, Any]], int]:
+    """Return the JSON objects of a text with their positions, and the position at which its thoughts end."""
+    found: list[tuple[int, Any]] = []
+    behind = at = thoughts.end() if (thoughts := _THOUGHTS.match(text)) else 0
     for _ in range(_MAX_BRACES):
         start = text.find("{", at)
         # Outside of JSON only: a quote may hold such a mark, too.
-        if _THOUGHTS_END.search(text, at, start if start >= 0 else len(text)):
-            thought = len(found)
+        for mark in _THOUGHTS_END.finditer(text, at, start if start >= 0 else len(text)):
+            behind = mark.end()
         if start < 0:
             break
         try:
             end = _JSON.raw_decode(text, start)[1]
             # orjson refuses what Python's parser takes: half surrogates and NaN.
-            found.append(_fitted(orjson.loads(text[start:end]), schema))
+            found.append((start, orjson.loads(text[start:end])))
             at = end
         except (ValueError, RecursionError):
             at = start + 1
-    return found[thought:] or found
+    return found, behind
 
 
 def _fitted(value: Any, schema: Mapping[str, Any]) -> Any:

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from prefect_ollama.blocks.errors import NodeError
 from prefect_ollama.tasks.tuning.measured_settings import (
     GOOD_ENOUGH_SHARE,
-    IN_FLIGHT_LEAST,
-    TEXTS_LEAST,
+    MIN_IN_FLIGHT,
+    MIN_TEXTS,
     Point,
     Tuning,
     candidates,
@@ -70,13 +70,13 @@ async def search(
     field = _Field(measure, seconds, longest, now)
     first = await field.measure(1, 1)
     assert first is not None
-    slow = first.p50 * IN_FLIGHT_LEAST * TEXTS_LEAST > longest
-    size = 1 if slow else TEXTS_LEAST
-    numbers = await field.up((many, size) for many in IN_FLIGHT if many >= IN_FLIGHT_LEAST)
+    slow = first.p50 * MIN_IN_FLIGHT * MIN_TEXTS > longest
+    size = 1 if slow else MIN_TEXTS
+    numbers = await field.up((many, size) for many in IN_FLIGHT if many >= MIN_IN_FLIGHT)
     many = field.chosen.in_flight
     sizes = await field.up((many, each) for each in SIZES if each > size)
     size = field.chosen.texts
-    await field.down((each, size) for each in reversed(IN_FLIGHT) if IN_FLIGHT_LEAST <= each < many)
+    await field.down((each, size) for each in reversed(IN_FLIGHT) if MIN_IN_FLIGHT <= each < many)
     await field.up((each, size) for each in IN_FLIGHT if each > many)
     await field.measure(1, size)
     await field.again()

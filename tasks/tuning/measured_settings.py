@@ -10,10 +10,10 @@ GOOD_ENOUGH_SHARE = 0.97
 
 # With one request in flight, a node is idle while its answer is sent and read. That may not show on an idle machine,
 # but it does in a run.
-IN_FLIGHT_LEAST = 2
+MIN_IN_FLIGHT = 2
 
 # Smaller requests only give shorter waits, and cost CPU time of this process, which serves all nodes of the cluster.
-TEXTS_LEAST = 8
+MIN_TEXTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def candidates(points: Sequence[Point], *, longest: float) -> list[Point]:
     """
     fit = [point for point in points if point.p95 <= longest]
     # Smaller and single requests are only for nodes on which larger ones take too long.
-    for in_flight, texts in (IN_FLIGHT_LEAST, TEXTS_LEAST), (IN_FLIGHT_LEAST, 1), (1, 1):
+    for in_flight, texts in (MIN_IN_FLIGHT, MIN_TEXTS), (MIN_IN_FLIGHT, 1), (1, 1):
         if usual := [point for point in fit if point.in_flight >= in_flight and point.texts >= texts]:
             return usual
     return [min(points, key=lambda point: (point.p95, point.load))]

@@ -31,7 +31,10 @@ GIVEN = json.dumps(VALUE)
         f'<think>Perhaps {{"quotes": []}}? No.</think>\n{GIVEN}',
         f'Perhaps {{"quotes": []}}? No.\n</think>\n\n{GIVEN}',
         f'<|channel|>analysis<|message|>{{"quotes": []}}?<|end|><|start|>assistant<|channel|>final<|message|>{GIVEN}',
+        f'<|channel|>analysis<|message|>{{"quotes": []}}?<|channel|>final <|constrain|>json<|message|>{GIVEN}',
         f"{GIVEN}</think>",
+        f"```json\n{json.dumps(VALUE['quotes'])}\n```",
+        f"<think>Perhaps.</think>\n{json.dumps(VALUE['quotes'])}",
         json.dumps(VALUE["quotes"]),
         f"{GIVEN}\n{GIVEN}",
         json.dumps({**VALUE, "confidence": 0.9}),
@@ -52,6 +55,8 @@ def test_an_answer_is_read_from_what_a_model_writes_around_it(answer: str) -> No
         (GIVEN[:-3], "no JSON"),
         (f'{{"quotes": []}} or {GIVEN}', "several different JSON values"),
         (f"<think>{GIVEN}</think> I do not know.", "no JSON"),
+        (f"Maybe {GIVEN}? No.\n</think>\n\nI do not know.", "no JSON"),
+        (f"<|channel|>analysis<|message|>{GIVEN}?<|channel|>final<|message|>I do not know.", "no JSON"),
         (f'{{"quotes": []}} or {GIVEN.replace("brace", "</think>")}', "several different JSON values"),
         (json.dumps([VALUE]), "does not fit the schema"),
         (json.dumps({"quotes": VALUE["quotes"] * 3}), "does not fit the schema"),
@@ -99,6 +104,8 @@ def test_of_an_answer_that_was_cut_the_whole_items_are_kept() -> None:
         '{"quotes": [{"passage": "no", "quote": "a"}, {"pass',
         '<think>{"quotes": [{"passage": 1, "quote": "a"}, {',
         '{"quotes": [{"passage": 1, "quote": "a"}]} no: {"quotes": [{"passage": 2, "quote": "b"}',
+        f"Maybe {GIVEN}? so\n</think>\n\nHere",
+        f"<|channel|>analysis<|message|>{GIVEN[:-1]}",
         '{"quotes": [1, 2',
         '{"other": [{"passage": 1, "quote": "a"}, {"pass',
         f'{{"quotes": [{{"passage": 1, "quote": "a{chr(92)}ud83d"}}, {{',
@@ -107,6 +114,16 @@ def test_of_an_answer_that_was_cut_the_whole_items_are_kept() -> None:
 )
 def test_a_part_that_is_not_clear_is_not_used(answer: str) -> None:
     assert whole_part(answer, SCHEMA, CHECK) is None
+
+
+def test_a_draft_in_thoughts_is_no_part_of_an_answer_that_was_cut() -> None:
+    draft = '{"quotes": [{"passage": 1, "quote": "a"}]}'
+    for thoughts in (
+        "x\n</think>",
+        f"Maybe {draft}? so\n</think>\n",
+        f"Maybe {draft}?<|channel|>final<|message|>",
+    ):
+        assert whole_part(f"{thoughts}{GIVEN[:-2]}, {{", SCHEMA, CHECK) == VALUE
 
 
 def test_only_lists_have_parts() -> None:

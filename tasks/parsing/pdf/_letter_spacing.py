@@ -17,7 +17,7 @@ from prefect_ollama.tasks.parsing.pdf._stext import LEVEL, Line, TextBlock, bloc
 from prefect_ollama.tasks.parsing.pdf._word_ends import Letter, word_ends
 
 # Lengths are in sizes of the type. Letters with letter spacing have at least this space between them.
-_LEAST: Final = 0.07
+_MIN_GAP: Final = 0.07
 # With fewer letters, a word with letter spacing cannot be recognised by its spaces.
 _MIN_LETTERS: Final = 4
 # Text that is farther away than this is another text beside it.
@@ -112,7 +112,7 @@ def _letters(lines: list[Line], texts: list[str]) -> Iterator[Letter]:
 
 def _is_parted(before: Letter, letter: Letter, texts: list[str]) -> bool:
     """Return whether MuPDF has put a space between two letters of one line."""
-    return letter.spaced or _gap(before.glyph, letter.glyph) > 2 * _LEAST * letter.glyph.size
+    return letter.spaced or _gap(before.glyph, letter.glyph) > 2 * _MIN_GAP * letter.glyph.size
 
 
 def _gap(before: Glyph, after: Glyph) -> float:
@@ -125,7 +125,7 @@ def _runs(letters: Sequence[Letter], gaps: list[float]) -> Iterator[tuple[int, i
 
     def is_apart(i: int) -> bool:
         size = min(letters[i].glyph.size, letters[i + 1].glyph.size)
-        return gaps[i] > _LEAST * size
+        return gaps[i] > _MIN_GAP * size
 
     start = 0
     for i in range(len(letters) + 1):

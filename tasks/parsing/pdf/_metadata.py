@@ -12,7 +12,7 @@ _DATE: Final = re.compile(
     r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Z])(\d\d)?'?(\d\d)?)?", re.ASCII
 )
 # Characters of a title or an author. Some programs put the whole text of the document into the title.
-_MOST: Final = 500
+_MAX_CHARACTERS: Final = 500
 # Line breaks and tabs are not printable, but separate words.
 _BREAKS: Final = dict.fromkeys((*range(9, 14), 0x85, 0x2028, 0x2029), " ")
 # `visible` keeps them only where a script needs them.
@@ -51,5 +51,5 @@ def read_date(text: str) -> datetime | None:
 
 
 def _clean(text: str) -> str:
-    shown = visible(text.translate(_BREAKS)[:_MOST])
+    shown = visible(text.translate(_BREAKS)[:_MAX_CHARACTERS])
     return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in shown).split())
